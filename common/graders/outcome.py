@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from common.schemas.evaluation import Ballot, ModelCall, Unscored
 
@@ -23,6 +24,7 @@ class Score:
     prompt_version: str | None = None
     ballots: tuple[Ballot, ...] = ()
     calls: tuple[ModelCall, ...] = ()
+    details: dict[str, Any] = field(default_factory=dict)
 
 
 class UnscoredError(Exception):
@@ -38,6 +40,7 @@ class UnscoredError(Exception):
         prompt_version: str | None = None,
         ballots: tuple[Ballot, ...] = (),
         calls: tuple[ModelCall, ...] = (),
+        details: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(message)
         self.unscored = Unscored(
@@ -49,6 +52,7 @@ class UnscoredError(Exception):
         self.prompt_version = prompt_version
         self.ballots = ballots
         self.calls = calls
+        self.details = details or {}
 
 
 def bounded(text: str, limit: int) -> str:

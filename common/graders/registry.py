@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache, partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from common.errors import UnknownVariable, Unsupported
-from common.graders.label_model import label_model
-from common.graders.multi import multi
 from common.graders.outcome import MESSAGE_LIMIT, UnscoredError, bounded
-from common.graders.score_model import score_model
-from common.graders.string_check import string_check
-from common.graders.text_similarity import text_similarity
 from common.schemas.evaluation import Unscored, Verdict
 from common.schemas.graders import MAX_SCORE
 
@@ -21,13 +18,15 @@ if TYPE_CHECKING:
     from common.graders.outcome import Score
     from common.schemas.graders import Grader
 
-_GRADERS: dict[str, Callable[[Any, GradeContext], Awaitable[Score]]] = {
-    "string_check": string_check,
-    "text_similarity": text_similarity,
-    "score_model": score_model,
-    "label_model": label_model,
-    "multi": lambda grader, context: multi(grader, context, grade=grade),
+# Type to module; the function in it is named like the type. Imported when first used: pods start from zero.
+_GRADERS = {
+    "string_check": "checks.string_check",
+    "text_similarity": "checks.text_similarity",
+    "score_model": "judges.score_model",
+    "label_model": "judges.label_model",
+    "multi": "combining.multi",
 }
+_OVER_OTHERS = frozenset({"multi"})  # these are handed `grade` as well
 _REFUSED = {"python": "it would run foreign code, and there is no sandbox for it here"}
 
 
@@ -58,7 +57,7 @@ async def grade(grader: Grader, context: GradeContext) -> Verdict:
     started_s = context.clock()
     found: dict[str, Any]
     try:
-        score = _checked(await _GRADERS[grader.type](grader, context))
+        score = _checked(await _implementation(grader.type)(grader, context))
     except UnscoredError as error:
         found = {**_evidence(error), "unscored": error.unscored}
     except UnknownVariable as error:
@@ -67,6 +66,12 @@ async def grade(grader: Grader, context: GradeContext) -> Verdict:
         found = {**_evidence(score), "score": score.value, "passed": score.passed, "label": score.label, "reason": score.reason}
     latency_ms = max(0.0, context.clock() - started_s) * 1000
     return Verdict(name=grader.name, type=grader.type, latency_ms=latency_ms, **found)
+
+
+@cache
+def _implementation(kind: str) -> Callable[[Any, GradeContext], Awaitable[Score]]:
+    implementation = getattr(import_module(f"common.graders.{_GRADERS[kind]}"), kind)
+    return partial(implementation, grade=grade) if kind in _OVER_OTHERS else implementation
 
 
 def _checked(score: Score) -> Score:
@@ -78,6 +83,7 @@ def _checked(score: Score) -> Score:
 
 def _evidence(outcome: Score | UnscoredError) -> dict[str, Any]:
     return {
+        "details": outcome.details,
         "judge": outcome.judge,
         "prompt_version": outcome.prompt_version,
         "ballots": outcome.ballots,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, computed_field
+from pydantic import Field, JsonValue, computed_field
 
 from common.schemas.base import Model, Open
 from common.schemas.graders import Grader
@@ -63,12 +63,19 @@ class Unscored(Model):
 
 
 class Ballot(Model):
-    """One judge's single vote, in the order the votes were asked for; ``score`` is None when the judge abstained."""
+    """One vote, in the order the votes were asked for; ``score`` is None for an abstention, and ``unscored`` says why.
+
+    ``judge`` is the model that voted, or the name of the sub-grader. ``order`` is how a pair was shown: ``ab`` as given, ``ba``
+    swapped. ``sides`` are the two scores of a pair where the judge gave both, in the pair's own order whatever was shown.
+    """
 
     judge: str
     score: float | None = None
     label: str | None = None
     reason: str | None = None
+    unscored: Unscored | None = None
+    order: Literal["ab", "ba"] | None = None
+    sides: tuple[float, float] | None = None
 
 
 class Verdict(Model):
@@ -76,7 +83,8 @@ class Verdict(Model):
 
     Exactly one of ``score`` and ``unscored`` is set. ``passed`` is None when unscored. ``judge`` is the
     ``provider:model`` that really judged, None for deterministic graders. ``calls`` holds every model call that was paid
-    for, repairs included; ``usage``, ``cost_microusd`` (None: unknown) and ``latency_ms`` are over all of them.
+    for, repairs included; ``usage``, ``cost_microusd`` (None: unknown) and ``latency_ms`` are over all of them. ``details`` is
+    what else a grader of this type has to show (criteria, claims, who decided): small, and described with the grader.
     """
 
     name: str
@@ -89,6 +97,7 @@ class Verdict(Model):
     judge: str | None = None
     prompt_version: str | None = None
     ballots: list[Ballot] = []
+    details: dict[str, JsonValue] = {}
     calls: list[ModelCall] = []
     latency_ms: float = 0.0
 

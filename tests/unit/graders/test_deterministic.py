@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import TypeAdapter
 
+from common.graders.checks.similarity import MAX_TEXT_CHARACTERS
 from common.graders.registry import grade, refuse
-from common.graders.similarity import MAX_TEXT_CHARACTERS
 from common.schemas.evaluation import Sample
 from common.schemas.graders import Grader
 

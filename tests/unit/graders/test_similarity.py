@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from common.graders.similarity import MAX_TEXT_CHARACTERS, similarity
+from common.graders.checks.similarity import MAX_TEXT_CHARACTERS, similarity
 from common.schemas.graders import SimilarityMetric
 
 METRICS: tuple[SimilarityMetric, ...] = get_args(SimilarityMetric)

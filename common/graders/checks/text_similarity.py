@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from common.graders.checks.similarity import MAX_TEXT_CHARACTERS, similarity
 from common.graders.outcome import Score, UnscoredError
-from common.graders.similarity import MAX_TEXT_CHARACTERS, similarity
 from common.graders.template import render
 
 if TYPE_CHECKING:
