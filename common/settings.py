@@ -55,7 +55,7 @@ class Settings:
     config_path: Path | None = None
     data_dir: Path = Path(".knudge")
     public_urls: Mapping[str, str] = field(default_factory=dict)
-    max_body_bytes: int = MIB
+    max_body_bytes: int = 4 * MIB
     max_file_bytes: int = 512 * MIB
     default_deadline_s: float = 60.0
     max_concurrency: int = 100
@@ -93,7 +93,7 @@ class Settings:
                 name: (env.get(f"KNUDGE_{name.upper()}_URL") or f"http://127.0.0.1:{base + _PORT_OFFSETS[name]}").rstrip("/")
                 for name in (*FUNCTIONS, "simulator")
             },
-            max_body_bytes=_integer(env, "KNUDGE_MAX_BODY_BYTES", MIB),
+            max_body_bytes=_integer(env, "KNUDGE_MAX_BODY_BYTES", 4 * MIB),
             max_file_bytes=_integer(env, "KNUDGE_MAX_FILE_BYTES", 512 * MIB),
             default_deadline_s=_number(env, "KNUDGE_DEADLINE_S", 60.0),
             max_concurrency=_integer(env, "KNUDGE_MAX_CONCURRENCY", 100),

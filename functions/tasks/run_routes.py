@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _ALL = "/v1/evals/{eval_id}/runs"
 _ONE = f"{_ALL}/{{run_id}}"
 _ITEMS = f"{_ONE}/output_items"
+_ROWS_BYTES = 32 * 1024 * 1024  # rows within the request; more come as a file
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class RunRoutes:
                 errors="openai",
                 limited=True,
                 status=201,
+                max_body_bytes=_ROWS_BYTES,
             ),
             Route("GET", _ALL, self.list, "List runs", answer=page, query=api.RunListQuery, errors="openai"),
             Route("GET", _ONE, self.get, "Get a run", answer=api.RunObject, errors="openai"),
