@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from docs.examples import documents, examples, misfits
+from tests.support.system import ROOT, whole_system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-OFFSETS = (*range(7), 9)
 LOCAL = re.compile(r"127\.0\.0\.1:808([0-9])")
-KEYS = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY")
 
 
 @pytest.fixture(scope="module")
@@ -30,46 +26,8 @@ def port_base(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The whole system, judged by the simulator."""
     if missing := [tool for tool in ("bash", "curl", "jq") if shutil.which(tool) is None]:
         pytest.skip(f"the documentation's commands need {', '.join(missing)}")
-    base, data = _free_base(), tmp_path_factory.mktemp("knudge")
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("KNUDGE_") and name not in KEYS}
-    environment = {**clean, "KNUDGE_PORT_BASE": str(base), "KNUDGE_DATA_DIR": str(data)}
-    argv = [sys.executable, "-m", "local", "--judge", "simulator:judge"]
-    with subprocess.Popen(
-        argv, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as system:
-        try:
-            _wait_until_serving(system)
-            yield base
-        finally:
-            system.terminate()
-            system.wait(60)
-
-
-def _wait_until_serving(system: subprocess.Popen[str]) -> None:
-    assert system.stdout is not None
-    said = []
-    for line in system.stdout:
-        said.append(line)
-        if line.startswith("Serving;"):
-            return
-    raise RuntimeError("".join(said))
-
-
-def _free_base() -> int:
-    """A port base all of whose ports are free."""
-    for base in range(21000, 29000, 10):
-        probes = [socket.socket() for _ in OFFSETS]
-        try:
-            for probe, offset in zip(probes, OFFSETS, strict=True):
-                probe.bind(("127.0.0.1", base + offset))
-        except OSError:
-            continue
-        else:
-            return base
-        finally:
-            for probe in probes:
-                probe.close()
-    raise RuntimeError("no ports are free")
+    with whole_system(tmp_path_factory.mktemp("knudge"), "--judge", "simulator:judge") as base:
+        yield base
 
 
 def script(page: str, folder: Path, *, port_base: int) -> str:
