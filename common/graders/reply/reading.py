@@ -12,26 +12,15 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from common.graders.outcome import REASON_LIMIT, bounded
+from common.graders.reply.errors import ReplyError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _BRACE = re.compile(r"[{}]")
 _OBJECT_START = re.compile(r'\{\s*["}]')
+_PAIR = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ \t]*[ \t,;][ \t]*([0-9]+(?:\.[0-9]+)?)[ \t]*(?:\n(.*))?\Z", re.DOTALL)
 _QUOTES = tuple("\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb")
-
-
-class ReplyError(Exception):
-    """A reply without a valid verdict. ``message`` says why, in words that may be shown to the judge.
-
-    ``repairable``: asking again may help.
-    """
-
-    def __init__(self, code: str, message: str, *, repairable: bool = True) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-        self.repairable = repairable
 
 
 def read_score(text: str, *, low: float, high: float) -> tuple[float, str | None]:
@@ -64,6 +53,52 @@ def read_label(text: str, labels: Sequence[str]) -> tuple[str, str | None]:
     if label not in labels:
         raise ReplyError("unknown_label", "the label is none of those allowed")
     return label, _reason(verdict)
+
+
+def read_scores(text: str, *, low: float, high: float) -> tuple[tuple[float, float], str | None]:
+    """The two scores of a pair in the order shown, and the reason.
+
+    An object with ``score_a`` and ``score_b``, or the two numbers alone on the first line.
+
+    Raises:
+        ReplyError: ``no_verdict``, or ``score_out_of_range`` for a number outside [low, high].
+    """
+    if first := _PAIR.match(text.strip()):
+        pair = float(first[1]), float(first[2])
+        reason: str | None = bounded((first[3] or "").strip(), REASON_LIMIT) or None
+    else:
+        verdict = read_object(text, ("score_a", "score_b"))
+        if not all(isinstance(verdict[key], int | float) and _finite(verdict[key]) for key in ("score_a", "score_b")):
+            raise ReplyError("no_verdict", "the scores are not two numbers")
+        pair, reason = (float(verdict["score_a"]), float(verdict["score_b"])), _reason(verdict)
+    if not all(low <= score <= high for score in pair):
+        raise ReplyError("score_out_of_range", f"a score is outside the range from {low:.15g} to {high:.15g}")
+    return pair, reason
+
+
+def read_choice(text: str, choices: Mapping[str, Sequence[str]]) -> tuple[str, str | None]:
+    """One of `choices` (canonical name to accepted spellings), and the reason: ``{"verdict": spelling}``.
+
+    Raises:
+        ReplyError: ``no_verdict``, or ``unknown_label`` for a text that is no spelling of a choice.
+    """
+    verdict = _read(text, "verdict")
+    for name, spellings in choices.items():
+        if verdict["verdict"] in spellings:
+            return name, _reason(verdict)
+    raise ReplyError("unknown_label", "the verdict is none of those allowed")
+
+
+def read_object(text: str, required: Sequence[str]) -> dict[str, Any]:
+    """The one JSON object of a reply that has all `required` keys; their values are for the caller to check.
+
+    Raises:
+        ReplyError: ``no_verdict``.
+    """
+    verdict = _read(text, required[0])
+    if any(key not in verdict for key in required):
+        raise ReplyError("no_verdict", f"the JSON object must have the keys {', '.join(map(repr, required))}")
+    return verdict
 
 
 def _read(text: str, key: str) -> dict[str, Any]:
