@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from common.graders.context import GradeContext
-    from common.schemas.completion import Completion
+    from common.schemas.completion import Completion, TokenLogprob
     from common.schemas.evaluation import ModelCall
     from common.schemas.graders import InputMessage, SamplingParams
 
@@ -38,16 +38,18 @@ class Question(Generic[T]):
     marker: str
     prompt_version: str
     sampling: SamplingParams | None = None
+    top_logprobs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Answer(Generic[T]):
-    """A valid reply, who gave it, and every call it took."""
+    """A valid reply, who gave it, and every call it took. ``logprobs`` are the reply's, where they were asked for and given."""
 
     value: T
     judge: str
     prompt_version: str
     calls: tuple[ModelCall, ...]
+    logprobs: tuple[TokenLogprob, ...] | None = None
 
 
 def compose(
@@ -83,7 +85,7 @@ async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
     first = await _complete(question, question.messages, context, paid=())
     calls: tuple[ModelCall, ...] = (first.call,)
     try:
-        return Answer(_value(first, question.read), first.call.model, question.prompt_version, calls)
+        return Answer(_value(first, question.read), first.call.model, question.prompt_version, calls, first.logprobs)
     except ReplyError as error:
         if not error.repairable:
             raise _unscored(error, first, question.prompt_version, calls) from error
@@ -92,7 +94,7 @@ async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
     second = await _complete(question, (*question.messages, repair), context, paid=calls)
     calls = (*calls, second.call)
     try:
-        return Answer(_value(second, question.read), second.call.model, version, calls)
+        return Answer(_value(second, question.read), second.call.model, version, calls, second.logprobs)
     except ReplyError as error:
         raise _unscored(error, second, version, calls) from error
 
@@ -112,6 +114,7 @@ async def _complete(
         reasoning_effort=sampling.reasoning_effort if sampling else None,
         deadline_s=context.deadline_s,
         sample_number=context.sample_number,
+        top_logprobs=question.top_logprobs,
         origin=replace(context.origin, prompt_version=question.prompt_version),
         marker=question.marker,
     )
