@@ -94,6 +94,16 @@ def run_worst(run_id: str, grader: int) -> str:
     return f"kn:run:{_tag(run_id)}:worst:{grader}"
 
 
+def run_scores(run_id: str, grader: int) -> str:
+    """String: a grader's scores by item, as packed float64."""
+    return f"kn:run:{_tag(run_id)}:scores:{grader}"
+
+
+def run_passed(run_id: str, grader: int) -> str:
+    """Bitmap: items that a grader passed."""
+    return f"kn:run:{_tag(run_id)}:passed:{grader}"
+
+
 def run_samples(run_id: str, bucket: int) -> str:
     """Hash: ``<item>.<sample#>`` -> sample."""
     return f"kn:run:{_tag(run_id)}:s:{bucket}"

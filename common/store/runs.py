@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import struct
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -16,7 +18,7 @@ from common.store.paging import Page, members, position_of, tick
 from common.store.results import OUTCOMES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import redis
 
@@ -71,12 +73,13 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class FoldItem:
-    """One item's contribution. ``scores`` by grader index are candidates for the worst list; leave unscored ones out."""
+    """One item's contribution. ``scores`` by grader index, unscored ones left out; ``passed``: the graders that it passed."""
 
     index: int
     outcome: Literal["pass", "fail", "error"]
     increments: Mapping[str, int]
     scores: Mapping[int, float] = field(default_factory=dict)
+    passed: Collection[int] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,13 +228,15 @@ class RunStore:
         """Count results, each item once, whoever brings it however often. One trip."""
         run_id = plan.run_id
         names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done", "sums", *OUTCOMES)]
-        names += [keys.run_worst(run_id, grader) for grader in range(len(plan.graders))]
-        args: list[str | int] = [WORST_KEPT, len(batch)]
+        for grader in range(len(plan.graders)):
+            names += [keys.run_worst(run_id, grader), keys.run_scores(run_id, grader), keys.run_passed(run_id, grader)]
+        pack = struct.Struct(f"<{len(plan.graders)}d").pack
+        args: list[str | int | bytes] = [WORST_KEPT, len(batch)]
         for item in batch:
             args += [item.index, 1 + OUTCOMES.index(item.outcome), len(item.increments)]
             args += [part for pair in item.increments.items() for part in pair]
-            args.append(len(item.scores))
-            args += [part for grader, score in item.scores.items() for part in (grader, repr(score))]
+            args.append(pack(*(item.scores.get(grader, math.nan) for grader in range(len(plan.graders)))))
+            args.append("".join("1" if grader in item.passed else "0" for grader in range(len(plan.graders))))
         with store_errors():
             new, completed, ask, status, done = self._fold(keys=names, args=args)
         return Folded(new, bool(completed), bool(ask), cast("RunStatus", status.decode()) if status else None, done)
@@ -353,7 +358,10 @@ def _worst(replies: Sequence[Sequence[tuple[bytes, float]]]) -> dict[int, list[W
 
 def _keys_of(plan: RunPlan) -> Iterator[str]:
     yield from (keys.run(plan.run_id, part) for part in _PARTS)
-    yield from (keys.run_worst(plan.run_id, grader) for grader in range(len(plan.graders)))
+    for grader in range(len(plan.graders)):
+        yield keys.run_worst(plan.run_id, grader)
+        yield keys.run_scores(plan.run_id, grader)
+        yield keys.run_passed(plan.run_id, grader)
     for bucket in range(bucket_count(plan.item_count)):
         yield keys.run_samples(plan.run_id, bucket)
         yield keys.run_verdicts(plan.run_id, bucket)

@@ -46,6 +46,7 @@ def contribution(plan: RunPlan, loaded: Loaded, index: int) -> FoldItem:
         outcome=STORED_AS[item_outcome(verdicts)],
         increments=counters(plan.graders, loaded.samples.get(index), verdicts),
         scores={grader: verdict.score for grader, verdict in enumerate(verdicts) if verdict.score is not None},
+        passed=frozenset(grader for grader, verdict in enumerate(verdicts) if verdict.passed),
     )
 
 

@@ -225,7 +225,8 @@ def _increments(
 
 def _fold_item(index: int, item: SourceItem, verdicts: list[Verdict], increments: dict[str, int]) -> FoldItem:
     scores = {number: verdict.score for number, verdict in enumerate(verdicts) if verdict.score is not None}
-    return FoldItem(index, _STORED_AS[_outcome(item, verdicts)], increments, scores)
+    passed = frozenset(number for number, verdict in enumerate(verdicts) if verdict.passed)
+    return FoldItem(index, _STORED_AS[_outcome(item, verdicts)], increments, scores, passed)
 
 
 def _progress(state: RunState, *, after: int) -> Response:

@@ -1,21 +1,33 @@
 -- Count results into a run, each item once, whoever brings it however often.
--- KEYS: state, leases, attempts, done, sums, pass, fail, error, worst of grader 0, 1, ...
+-- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed
 -- ARGV: worst kept, items, then per item:
---       index, outcome (1 pass, 2 fail, 3 error), fields, (field, increment)..., scores, (grader, score)...
+--       index, outcome (1 pass, 2 fail, 3 error), fields, (field, increment)...,
+--       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
 local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending')
 local status, cursor, total, window = run[1], tonumber(run[2]), tonumber(run[3]), tonumber(run[4])
 if not status then return {0, 0, 0, '', 0} end
+local graders = (#KEYS - 8) / 3
 local at, new, added, ranked = 3, 0, {}, {}
 -- An overflow is flagged, so that it does not leave an item half counted.
 local function add(field, amount)
   local sum = redis.pcall('HINCRBY', KEYS[5], field, amount)
   if type(sum) == 'table' then redis.call('HINCRBY', KEYS[5], 'overflow', 1) end
 end
+local function keep(grader, item, packed, passed)
+  local worst, scores = KEYS[6 + 3 * grader], KEYS[7 + 3 * grader]
+  local bytes = string.sub(packed, 8 * grader - 7, 8 * grader)
+  redis.call('SETRANGE', scores, 8 * item, bytes)
+  if string.sub(passed, grader, grader) == '1' then redis.call('SETBIT', KEYS[8 + 3 * grader], item, 1) end
+  local score = struct.unpack('<d', bytes)
+  if score == score then
+    redis.call('ZADD', worst, score, item)
+    ranked[worst] = true
+  end
+end
 for _ = 1, tonumber(ARGV[2]) do
   local item, outcome, fields = ARGV[at], tonumber(ARGV[at + 1]), tonumber(ARGV[at + 2])
   local scores_at = at + 3 + 2 * fields
-  local scores = tonumber(ARGV[scores_at])
   if tonumber(item) < total and redis.call('SETBIT', KEYS[4], item, 1) == 0 then
     new = new + 1
     redis.call('SETBIT', KEYS[5 + outcome], item, 1)
@@ -30,13 +42,9 @@ for _ = 1, tonumber(ARGV[2]) do
         add(field, ARGV[pair + 1])
       end
     end
-    for pair = scores_at + 1, scores_at + 2 * scores, 2 do
-      local worst = KEYS[9 + ARGV[pair]]
-      redis.call('ZADD', worst, ARGV[pair + 1], item)
-      ranked[worst] = true
-    end
+    for grader = 1, graders do keep(grader, item, ARGV[scores_at], ARGV[scores_at + 1]) end
   end
-  at = scores_at + 1 + 2 * scores
+  at = scores_at + 2
 end
 for field, amount in pairs(added) do add(field, string.format('%.0f', amount)) end
 for worst in pairs(ranked) do redis.call('ZREMRANGEBYRANK', worst, ARGV[1], -1) end
