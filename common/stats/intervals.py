@@ -49,7 +49,7 @@ def stdev(n: int, total: Fraction | float, total_square: Fraction | float) -> fl
     return math.sqrt(max(variance, Fraction(0)))
 
 
-def wilson(passed: int, n: int, *, level: float = 0.95) -> tuple[float, float] | None:
+def wilson(passed: float, n: float, *, level: float = 0.95) -> tuple[float, float] | None:
     """Wilson's score interval of a share.
 
     Keeps its promise at small n and near 0 and 1, where ``p ± z * sqrt(p (1 - p) / n)`` does not: with no pass among n the
