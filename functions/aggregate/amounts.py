@@ -45,6 +45,29 @@ def score(value: float | None, *, span: float = 1.0) -> str:
     return "0" + text[2:] if float(text) == 0 and text.startswith("-") else text
 
 
+def signed(value: float | None, *, span: float = 1.0) -> str:
+    """A difference of scores, with its sign; an exact or rounded 0 has none."""
+    return ABSENT if value is None else _with_sign(value, score(abs(value), span=span))
+
+
+def points(share: float | None) -> str:
+    """A difference of shares in percentage points, with its sign: +3.1."""
+    return ABSENT if share is None else _with_sign(share, f"{abs(share) * 100:.1f}")
+
+
+def p_value(p: float | None) -> str:
+    """A p-value to three decimals; a smaller one is said to be smaller, never 0."""
+    if p is None:
+        return ABSENT
+    return "<0.001" if p < 0.001 else f"{p:.3f}"  # noqa: PLR2004 - the last shown decimal
+
+
+def _with_sign(value: float, size: str) -> str:
+    if not float(size.replace(",", "")):
+        return size
+    return ("+" if value > 0 else "\N{MINUS SIGN}") + size
+
+
 def bound(value: float) -> str:
     """An end of a range, as written: 0, 0.5, 10."""
     return f"{value:g}"

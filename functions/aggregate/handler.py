@@ -17,7 +17,8 @@ from common.schemas.runs import RunSummary
 from functions.aggregate import export, live
 from functions.aggregate.announce import announce
 from functions.aggregate.fold import fold_items
-from functions.aggregate.report import UnscoredVerdict, content_security_policy, render
+from functions.aggregate.page import html_response
+from functions.aggregate.report import UnscoredVerdict, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -115,12 +116,7 @@ class Handler:
             unscored=self._unscored(plan),
             rendered_at=int(self.now()),
         )
-        headers = {
-            **_PRIVATE,
-            "content-security-policy": content_security_policy(),
-            "referrer-policy": "no-referrer",
-        }
-        return Response(200, page.encode("utf-8", "replace"), "text/html; charset=utf-8", headers)
+        return html_response(page)
 
     def stream(self, request: Request) -> Response:
         """``GET /runs/{id}/stream``."""

@@ -1,27 +1,21 @@
 """The HTML report of a run: one page without scripts or external assets, rendered from a `RunSummary` and a few items.
 
-Every text in it comes from users or models and is treated as hostile: bounded and made legible here, escaped by the
-template engine, and fenced off by `CONTENT_SECURITY_POLICY`, which allows this page's own stylesheet and nothing else.
+Long texts of users and models are bounded and made legible here; what else keeps them harmless is in `page`.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from functions.aggregate import amounts, charts
 from functions.aggregate.legible import Legible, legible, one_line
+from functions.aggregate.page import stylesheet, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-
-    from jinja2 import Template
 
     from common.schemas.evaluation import Verdict
     from common.schemas.runs import GraderSummary, ItemResult, RunSummary, WorstItem
@@ -101,9 +95,9 @@ def render(summary: RunSummary, *, load: Load, unscored: Iterable[UnscoredVerdic
         rendered_at: Unix seconds.
     """
     shown = max(_WORST_LEAST, min(_WORST_MOST, _WORST_TOTAL // max(1, len(summary.graders))))
-    return _template().render(
+    return template("report.html").render(
         run=summary,
-        css=_css(),
+        css=stylesheet(),
         parts=charts.stacked(_outcomes(summary)),
         outcomes=_outcomes(summary),
         graders=[
@@ -120,13 +114,6 @@ def render(summary: RunSummary, *, load: Load, unscored: Iterable[UnscoredVerdic
         margin=charts.MARGIN,
         bar_height=charts.BAR_HEIGHT,
     )
-
-
-@cache
-def content_security_policy() -> str:
-    """Nothing loads, runs, frames or submits; the one stylesheet is allowed by its hash."""
-    digest = base64.b64encode(hashlib.sha256(_css().encode()).digest()).decode()
-    return f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 
 def _outcomes(run: RunSummary) -> tuple[tuple[str, int], ...]:
@@ -208,38 +195,3 @@ def _unscored_view(found: UnscoredVerdict) -> UnscoredView:
         message=one_line(why.message, limit=_FIELD_LIMIT) if why else "",
         raw=legible(why.raw, limit=_FIELD_LIMIT) if why and why.raw else None,
     )
-
-
-def _plain(text: str) -> str:
-    return one_line(text, limit=_NAME_LIMIT)
-
-
-@cache
-def _css() -> str:
-    return (files("functions.aggregate") / "templates" / "report.css").read_text(encoding="utf-8")
-
-
-@cache
-def _template() -> Template:
-    """Compiled once per process; jinja2 is imported here because only this page needs it."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    env = Environment(
-        loader=PackageLoader("functions.aggregate"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    env.filters.update(
-        plain=_plain,
-        cost=amounts.cost,
-        count=amounts.count,
-        percent=amounts.percent,
-        score=amounts.score,
-        bound=amounts.bound,
-        moment=amounts.moment,
-        iso=amounts.iso,
-        duration=amounts.duration,
-    )
-    return env.get_template("report.html")

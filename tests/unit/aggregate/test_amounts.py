@@ -66,3 +66,18 @@ def test_counts_and_bounds() -> None:
     """Thousands are set apart, and an end of a range reads as it was written."""
     assert amounts.count(1234567) == "1,234,567"
     assert [amounts.bound(value) for value in (0.0, 0.5, 10.0)] == ["0", "0.5", "10"]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(None, "\N{EN DASH}"), (0.0312, "+0.031"), (-0.12, "\N{MINUS SIGN}0.120"), (0.0, "0.000"), (-0.0001, "0.000")],
+)
+def test_differences_have_a_sign(value: float | None, shown: str) -> None:
+    """A difference shows its direction, and what rounds to nothing shows none."""
+    assert amounts.signed(value) == shown
+
+
+@pytest.mark.parametrize(("p", "shown"), [(None, "\N{EN DASH}"), (0.04987, "0.050"), (0.0, "<0.001"), (1.0, "1.000")])
+def test_a_p_value_is_never_shown_as_zero(p: float | None, shown: str) -> None:
+    """Small p-values are said to be small."""
+    assert amounts.p_value(p) == shown

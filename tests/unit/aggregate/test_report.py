@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from common.schemas.evaluation import Unscored, Usage
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, WorstItem
-from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, content_security_policy, render
+from functions.aggregate.page import content_security_policy
+from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, render
 
 if TYPE_CHECKING:
     from collections.abc import Callable
