@@ -11,6 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from common.coldstart import importing
+from common.crashpoints import arm
 from common.errors import InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ class SyncParts:
 
 def async_parts(settings: Settings) -> AsyncParts:
     """Parts for `evaluate` and `completions`."""
+    arm(settings.crash_at)
     with importing():
         from common.store.connect import async_client
 
@@ -148,6 +150,7 @@ def async_parts(settings: Settings) -> AsyncParts:
 
 def sync_parts(settings: Settings) -> SyncParts:
     """Parts for `tasks`, `aggregate` and `health`."""
+    arm(settings.crash_at)
     with importing():
         from common.store.connect import sync_client
 

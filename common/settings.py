@@ -69,6 +69,7 @@ class Settings:
     limits_on_store_failure: str = "closed"
     log_level: str = "INFO"
     log_format: str = "json"
+    crash_at: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # providers' keys are looked up by name, here only
 
     @classmethod
@@ -107,6 +108,7 @@ class Settings:
             limits_on_store_failure=_choice(env, "KNUDGE_LIMITS_ON_STORE_FAILURE", ("closed", "open")),
             log_level=env.get("KNUDGE_LOG_LEVEL", "INFO").upper(),
             log_format=env.get("KNUDGE_LOG_FORMAT", "json"),
+            crash_at=env.get("KNUDGE_CRASH_AT", ""),
             environ=env,
         )
 

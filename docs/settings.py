@@ -37,6 +37,10 @@ SETTINGS = {
     ),
     "KNUDGE_LOG_LEVEL": ("log_level", "`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
     "KNUDGE_LOG_FORMAT": ("log_format", "`json` or `text`."),
+    "KNUDGE_CRASH_AT": (
+        "crash_at",
+        "For tests: `POINT:N` kills the process when it passes a [crash point](operations.md#crash-points).",
+    ),
     "KNUDGE_FUNCTION": ("function", "The function's name; `FUNCTION_TARGET` stands in for it."),
 }
 
