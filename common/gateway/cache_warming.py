@@ -38,8 +38,8 @@ def warm(client: redis.Redis, run_id: str, *, ttl_s: int) -> Warmed:
     plan = RunStore(client).plan(run_id)
     results = ResultStore(client)
     told: list[int] = []
-    for start in range(0, plan.item_count, _ITEMS_AT_ONCE):
-        items = range(start, min(plan.item_count, start + _ITEMS_AT_ONCE))
+    for start in range(0, plan.position_count, _ITEMS_AT_ONCE):
+        items = range(start, min(plan.position_count, start + _ITEMS_AT_ONCE))
         with store_errors():
             pipe = client.pipeline(transaction=False)
             for digest in _digests(results.load(plan, items, lines=False)):

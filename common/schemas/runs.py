@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from common.errors import InvalidInput
+from common.schemas.arrangement import Arrangement
 from common.schemas.base import Model
 from common.schemas.evaluation import MICRO, Unscored, Usage, Verdict
 from common.schemas.graders import Grader, InputMessage
@@ -45,7 +46,11 @@ class Target(Model):
 
 
 class RunPlan(Model):
-    """Everything `evaluate` needs to judge any item of a run. Written once, before the first event; never changed."""
+    """Everything `evaluate` needs to judge any item of a run. Written once, before the first event; never changed.
+
+    An item's index within the run is its *position*, and ``arrangement`` says which line of the data is judged there.
+    ``seed`` puts the lines into a random order; ``canary_dataset_id`` holds lines with known verdicts that are judged too.
+    """
 
     run_id: str
     eval_id: str
@@ -61,6 +66,19 @@ class RunPlan(Model):
     batch_items: int = Field(1, ge=1, le=50)
     window_items: int = Field(ge=1)
     project: str = "default"
+    seed: str | None = None
+    canary_dataset_id: str | None = None
+    canary_count: int = 0
+
+    @property
+    def arrangement(self) -> Arrangement:
+        """Which line is judged at which position."""
+        return Arrangement(self.item_count, self.canary_count, self.seed)
+
+    @property
+    def position_count(self) -> int:
+        """Items and canaries together; positions count from 0."""
+        return self.item_count + self.canary_count
 
 
 class StoredSample(Model):
@@ -83,9 +101,13 @@ class StoredSample(Model):
 
 
 class ItemResult(Model):
-    """One item's outcome, as `aggregate` and the Evals API read it back. ``index`` counts from 0."""
+    """One item's outcome, as `aggregate` and the Evals API read it back.
+
+    ``index`` is its position in the run, ``line`` its line in the data (None: a canary); both count from 0.
+    """
 
     index: int
+    line: int | None = None
     item: dict[str, Any]
     sample: StoredSample | None = None
     verdicts: list[Verdict]

@@ -16,6 +16,7 @@ from common.schemas.runs import ItemResult, RunPlan, StoredSample
 from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.datasets import by_bucket, json_of
+from common.store.scores import ScoreStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +42,9 @@ class Loaded:
         if sample is None and isinstance(given := line.get("sample"), dict):
             sample = given_sample(given)
         verdicts = [self.verdicts[index, g] for g in range(len(plan.graders)) if (index, g) in self.verdicts]
-        return ItemResult(index=index, item=line.get("item") or {}, sample=sample, verdicts=verdicts)
+        place = plan.arrangement.place(index)
+        number = None if place.canary else place.line
+        return ItemResult(index=index, line=number, item=line.get("item") or {}, sample=sample, verdicts=verdicts)
 
 
 def given_sample(given: Mapping[str, Any]) -> StoredSample:
@@ -53,16 +56,19 @@ def given_sample(given: Mapping[str, Any]) -> StoredSample:
 
 @dataclass(slots=True)
 class Reads:
-    """The HMGETs that load some items: one list for the server, one for making sense of its replies."""
+    """The HMGETs that load some items: one list for the server, one for making sense of its replies.
 
-    lines: list[tuple[str, list[int]]] = field(default_factory=list)
+    ``lines`` has (position in the run, line in its data set) pairs, the others positions.
+    """
+
+    lines: list[tuple[str, list[tuple[int, int]]]] = field(default_factory=list)
     samples: list[tuple[str, list[int]]] = field(default_factory=list)
     verdicts: list[tuple[str, list[tuple[int, int]]]] = field(default_factory=list)
 
     def commands(self) -> list[tuple[str, list[str]]]:
         """(key, fields) of every HMGET."""
         return [
-            *((key, [str(index) for index in group]) for key, group in self.lines),
+            *((key, [str(line) for _, line in group]) for key, group in self.lines),
             *((key, [f"{index}.0" for index in group]) for key, group in self.samples),
             *((key, [f"{index}.{grader}.0" for index, grader in group]) for key, group in self.verdicts),
         ]
@@ -70,8 +76,8 @@ class Reads:
     def parse(self, replies: Sequence[Sequence[bytes | None]], *, active: bool) -> Loaded:
         """What the server said, in the order of `commands`."""
         loaded = Loaded(active=active)
-        groups: list[Sequence[Any]] = []
-        groups += [group for _, group in (*self.lines, *self.samples)]
+        groups: list[Sequence[Any]] = [[index for index, _ in group] for _, group in self.lines]
+        groups += [group for _, group in self.samples]
         groups += [group for _, group in self.verdicts]
         for number, (group, values) in enumerate(zip(groups, replies, strict=True)):
             for name, raw in zip(group, values, strict=True):
@@ -91,13 +97,25 @@ def reads(plan: RunPlan, items: Sequence[int], *, lines: bool = True) -> Reads:
     groups = by_bucket(items)
     graders = range(len(plan.graders))
     return Reads(
-        lines=[(keys.dataset_bucket(plan.dataset_id, b), group) for b, group in groups.items()] if lines else [],
+        lines=line_reads(plan, items) if lines else [],
         samples=[(keys.run_samples(plan.run_id, b), group) for b, group in groups.items()],
         verdicts=[
             (keys.run_verdicts(plan.run_id, b), [(index, grader) for index in group for grader in graders])
             for b, group in groups.items()
         ],
     )
+
+
+def line_reads(plan: RunPlan, items: Sequence[int]) -> list[tuple[str, list[tuple[int, int]]]]:
+    """By key, (position, line) of each item: from the run's data set, or from its canaries."""
+    arrangement = plan.arrangement
+    groups: dict[str, list[tuple[int, int]]] = {}
+    for index in items:
+        place = arrangement.place(index)
+        dataset_id = plan.canary_dataset_id if place.canary else plan.dataset_id
+        key = keys.dataset_bucket(dataset_id or "", place.line // keys.BUCKET)
+        groups.setdefault(key, []).append((index, place.line))
+    return list(groups.items())
 
 
 def writes(
@@ -124,6 +142,7 @@ class ResultStore:
 
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
+        self.scores = ScoreStore(client)
         self._save = client.register_script(script("common.store", "save_results.lua"))
 
     def load(self, plan: RunPlan, items: Sequence[int], *, lines: bool = True) -> Loaded:
@@ -137,7 +156,7 @@ class ResultStore:
 
     def results(self, plan: RunPlan, start: int, limit: int) -> list[ItemResult]:
         """Items from `start` on, judged or not (then without verdicts), at most `limit`. One trip."""
-        return self.results_of(plan, range(start, min(plan.item_count, start + limit)))
+        return self.results_of(plan, range(start, min(plan.position_count, start + limit)))
 
     def results_of(self, plan: RunPlan, items: Sequence[int]) -> list[ItemResult]:
         """These items, in the order given. One trip."""
@@ -149,13 +168,16 @@ class ResultStore:
     def finished(self, plan: RunPlan, *, outcome: str | None = None) -> bytes:
         """Bitmap (item 0 is the first byte's highest bit) of items that are folded, or that ended in `outcome`. One trip.
 
+        Bits are positions (`RunPlan.arrangement`); those of canaries are never set.
+
         Raises:
             InvalidInput: `outcome` is not one of ``pass``, ``fail``, ``error``.
         """
         if outcome is not None and outcome not in OUTCOMES:
             raise InvalidInput(f"status: expected one of {', '.join(OUTCOMES)}, got {outcome[:40]!r}", pointer="/status")
         with store_errors():
-            return cast("bytes | None", self._client.get(keys.run(plan.run_id, outcome or "done"))) or b""
+            bitmap = cast("bytes | None", self._client.get(keys.run(plan.run_id, outcome or "done"))) or b""
+        return _without(bitmap, plan.arrangement.canary_positions()) if plan.canary_count else bitmap
 
     def save(self, plan: RunPlan, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict]) -> int:
         """Keep what is new, first write wins; returns how much was. 0 for a run that was deleted. One trip."""
@@ -164,6 +186,14 @@ class ResultStore:
         names, args = writes(plan, samples, verdicts)
         with store_errors():
             return max(0, int(self._save(keys=names, args=args)))
+
+
+def _without(bitmap: bytes, positions: Sequence[int]) -> bytes:
+    cleared = bytearray(bitmap)
+    for position in positions:
+        if position >> 3 < len(cleared):
+            cleared[position >> 3] &= ~(0x80 >> (position & 7))
+    return bytes(cleared)
 
 
 def indexes_in(bitmap: bytes, *, after: int | None, limit: int, descending: bool = False) -> list[int]:

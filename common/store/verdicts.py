@@ -49,7 +49,7 @@ class RedisRunReader:
 
     async def load(self, plan: RunPlan, items: Sequence[int], /) -> Loaded:
         """Lines, samples and verdicts of `items`; inactive when the run has ended or was deleted. One trip."""
-        wanted = reads(plan, [index for index in items if 0 <= index < plan.item_count])
+        wanted = reads(plan, [index for index in items if 0 <= index < plan.position_count])
         with store_errors():
             async with self._client.pipeline(transaction=False) as pipe:
                 pipe.hget(keys.run(plan.run_id, "state"), "status")

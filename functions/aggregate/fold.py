@@ -25,8 +25,8 @@ def fold_items(wanted: RunItems, runs: RunStore, records: Records) -> Folded:
         StoreUnavailable: a verdict or sample is not in the store, so nothing is counted; the event is to come again.
     """
     plan = records.plan(wanted.run_id)
-    if wrong := [index for index in wanted.items if not 0 <= index < plan.item_count]:
-        raise InvalidInput(f"the run has items 0 to {plan.item_count - 1}, not {wrong[0]}", pointer="/data/items")
+    if wrong := [index for index in wanted.items if not 0 <= index < plan.position_count]:
+        raise InvalidInput(f"the run has items 0 to {plan.position_count - 1}, not {wrong[0]}", pointer="/data/items")
     loaded = records.judged(plan, wanted.items)
     if missing := [index for index in wanted.items if not _complete(plan, loaded, index)]:
         if not records.exists(plan.run_id):

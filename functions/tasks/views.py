@@ -119,7 +119,7 @@ def output_item(plan: RunPlan, result: ItemResult) -> api.OutputItemObject:
         eval_id=plan.eval_id,
         created_at=plan.created_at,
         status=_ITEM_STATUS[item_outcome(result.verdicts)],
-        datasource_item_id=result.index,
+        datasource_item_id=result.index if result.line is None else result.line,
         datasource_item=result.item,
         sample=_sample(result.sample or StoredSample(), plan.target),
         results=[_result(verdict) for verdict in result.verdicts],
