@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from common.graders.context import GradeContext
     from common.graders.outcome import Score
-    from common.schemas.graders import Grader
+    from common.schemas.graders import Grader, GraderModel
 
 # Type to module; the function in it is named like the type. Imported when first used: pods start from zero.
 _GRADERS = {
@@ -24,21 +24,28 @@ _GRADERS = {
     "text_similarity": "checks.text_similarity",
     "score_model": "judges.score_model",
     "label_model": "judges.label_model",
+    "pairwise_model": "judges.pairwise_model",
+    "rubric_model": "judges.rubric_model",
+    "faithfulness": "judges.faithfulness",
+    "answer_relevance": "judges.answer_relevance",
+    "context_precision": "judges.context_precision",
+    "context_recall": "judges.context_recall",
     "multi": "combining.multi",
+    "panel": "combining.panel",
+    "cascade": "combining.cascade",
 }
-_OVER_OTHERS = frozenset({"multi"})  # these are handed `grade` as well
+_OVER_OTHERS = frozenset({"multi", "panel", "cascade", "samples"})  # these are handed `grade` as well
 _REFUSED = {"python": "it would run foreign code, and there is no sandbox for it here"}
 
 
-def refuse(grader: Grader, *, pointer: str = "") -> None:
+def refuse(grader: GraderModel, *, pointer: str = "") -> None:
     """Check that `grader`, and every grader within it, can run here.
 
     Raises:
         Unsupported: one cannot; its pointer is `pointer` and the place of that grader after it.
     """
-    if grader.type == "multi":
-        for key, sub in grader.graders.items():
-            refuse(sub, pointer=f"{pointer}/graders/{key.replace('~', '~0').replace('/', '~1')}")
+    for place, part in grader.parts.items():
+        refuse(part, pointer=pointer + place)
     if grader.type not in _GRADERS:
         why = _REFUSED.get(grader.type, "there is no such grader")
         known = ", ".join(_GRADERS)
@@ -48,7 +55,8 @@ def refuse(grader: Grader, *, pointer: str = "") -> None:
 async def grade(grader: Grader, context: GradeContext) -> Verdict:
     """What `grader` says about one sample: a score, or *unscored* with the reason.
 
-    Costs no more than the grader's own model calls: none for the deterministic ones, one or two (a repair) for a judge.
+    Costs no more than the grader's own model calls: none for the deterministic ones, one or two (a repair) for a judge, as
+    many times as it has ``samples``.
 
     Raises:
         KnudgeError: a failure that may pass, or (`Unsupported`) a grader that `refuse` refuses.
@@ -57,7 +65,7 @@ async def grade(grader: Grader, context: GradeContext) -> Verdict:
     started_s = context.clock()
     found: dict[str, Any]
     try:
-        score = _checked(await _implementation(grader.type)(grader, context))
+        score = _checked(await _implementation(grader)(grader, context))
     except UnscoredError as error:
         found = {**_evidence(error), "unscored": error.unscored}
     except UnknownVariable as error:
@@ -68,10 +76,16 @@ async def grade(grader: Grader, context: GradeContext) -> Verdict:
     return Verdict(name=grader.name, type=grader.type, latency_ms=latency_ms, **found)
 
 
+def _implementation(grader: Grader) -> Callable[[Any, GradeContext], Awaitable[Score]]:
+    if getattr(grader, "samples", 1) > 1:
+        return _found("combining.samples", "samples")
+    return _found(_GRADERS[grader.type], grader.type)
+
+
 @cache
-def _implementation(kind: str) -> Callable[[Any, GradeContext], Awaitable[Score]]:
-    implementation = getattr(import_module(f"common.graders.{_GRADERS[kind]}"), kind)
-    return partial(implementation, grade=grade) if kind in _OVER_OTHERS else implementation
+def _found(module: str, name: str) -> Callable[[Any, GradeContext], Awaitable[Score]]:
+    implementation = getattr(import_module(f"common.graders.{module}"), name)
+    return partial(implementation, grade=grade) if name in _OVER_OTHERS else implementation
 
 
 def _checked(score: Score) -> Score:

@@ -101,6 +101,14 @@ class Verdict(Model):
     calls: list[ModelCall] = []
     latency_ms: float = 0.0
 
+    @property
+    def sides(self) -> tuple[float, float] | None:
+        """The two scores of a pair, each the mean over the ballots that have both; None where unscored or none has."""
+        pairs = [ballot.sides for ballot in self.ballots if ballot.sides is not None]
+        if self.score is None or not pairs:
+            return None
+        return sum(a for a, _ in pairs) / len(pairs), sum(b for _, b in pairs) / len(pairs)
+
     @computed_field  # type: ignore[prop-decorator]
     @property
     def usage(self) -> Usage:

@@ -12,22 +12,44 @@ from common.schemas.graders.base import (
     TextContent,
 )
 from common.schemas.graders.checks import PythonGrader, StringCheckGrader, TextSimilarityGrader
-from common.schemas.graders.combined import Grader, MultiGrader, SingleGrader
-from common.schemas.graders.judges import LabelModelGrader, ScoreModelGrader
+from common.schemas.graders.combined import (
+    CascadeGrader,
+    CascadeStep,
+    Grader,
+    MultiGrader,
+    PanelGrader,
+    Settled,
+    SingleGrader,
+)
+from common.schemas.graders.judges import JudgeGrader, LabelModelGrader, PairwiseModelGrader, ScoreModelGrader
+from common.schemas.graders.rag import AnswerRelevanceGrader, ContextPrecisionGrader, ContextRecallGrader, FaithfulnessGrader
+from common.schemas.graders.rubric import Criterion, RubricModelGrader
 
 __all__ = [
     "MAX_SCORE",
+    "AnswerRelevanceGrader",
+    "CascadeGrader",
+    "CascadeStep",
+    "ContextPrecisionGrader",
+    "ContextRecallGrader",
+    "Criterion",
+    "FaithfulnessGrader",
     "Grader",
     "GraderModel",
     "InputMessage",
+    "JudgeGrader",
     "LabelModelGrader",
     "ModelName",
     "MultiGrader",
     "Name",
+    "PairwiseModelGrader",
+    "PanelGrader",
     "PythonGrader",
     "ReasoningEffort",
+    "RubricModelGrader",
     "SamplingParams",
     "ScoreModelGrader",
+    "Settled",
     "SimilarityMetric",
     "SingleGrader",
     "StringCheckGrader",

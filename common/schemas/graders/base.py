@@ -5,11 +5,14 @@ Source: the ``openai`` package, ``openai.types.graders`` and ``openai.types.eval
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
 from common.schemas.base import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_SCORE = 1e7  # no score is further from 0, so that sums of millions of squares stay exact in 64-bit counters
 Name = Annotated[str, StringConstraints(min_length=1, max_length=256)]
@@ -58,6 +61,9 @@ class SamplingParams(Model):
 class GraderModel(Model):
     """What the parts that are not graders need to know of one: its scale, where it passes, and its templates."""
 
+    type: str
+    name: Name
+
     @property
     def threshold(self) -> float | None:
         """The lowest passing score; None where passing is not a matter of a pass mark."""
@@ -69,6 +75,16 @@ class GraderModel(Model):
         return 0.0, 1.0
 
     @property
-    def templates(self) -> dict[str, str]:
-        """Every text that may hold ``{{variables}}``, by JSON pointer within the grader."""
+    def votes(self) -> tuple[frozenset[str], frozenset[str]] | None:
+        """The labels it chooses among and those of them that pass; None where it chooses none."""
+        return None
+
+    @property
+    def parts(self) -> Mapping[str, GraderModel]:
+        """The graders that this one is over, by JSON pointer within it."""
         return {}
+
+    @property
+    def templates(self) -> dict[str, str]:
+        """Every text that may hold ``{{variables}}``, by JSON pointer within the grader; those of its parts as well."""
+        return {f"{place}{pointer}": text for place, part in self.parts.items() for pointer, text in part.templates.items()}
