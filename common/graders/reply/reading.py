@@ -1,26 +1,29 @@
-"""Reading a judge's reply. What is not clearly a verdict is none: there is no guessing and no clamping.
-
-The steps: the whole reply is one JSON object; else the JSON objects that stand in it, fenced or within prose, of which
-those with a verdict must agree.
-"""
+"""Reading a verdict out of a whole reply: its JSON objects and what it states in text must agree."""
 
 from __future__ import annotations
 
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from common.graders.outcome import REASON_LIMIT, bounded
 from common.graders.reply.errors import ReplyError
+from common.graders.reply.objects import objects_with
+from common.graders.reply.statements import stated, taken_back
+from common.graders.reply.values import names, number_of, scores
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_BRACE = re.compile(r"[{}]")
-_OBJECT_START = re.compile(r'\{\s*["}]')
-_PAIR = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ \t]*[ \t,;][ \t]*([0-9]+(?:\.[0-9]+)?)[ \t]*(?:\n(.*))?\Z", re.DOTALL)
-_QUOTES = tuple("\"'\u201c\u201d\u2018\u2019\u201e\u00ab\u00bb")
+    from common.graders.reply.values import Kind
+
+T = TypeVar("T")
+_MAX_CHARACTERS = 200_000
+_WORDS_OF_A_VERDICT = 4
+_BLANKS = "\ufeff \t\r\n"
+_PAIR = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ \t]*[ \t,;|][ \t]*([0-9]+(?:\.[0-9]+)?)")
+_WIDE = {code: chr(code - 0xFEE0) for code in (*range(0xFF10, 0xFF1A), 0xFF0E, 0xFF0F, 0xFF05)}
 
 
 def read_score(text: str, *, low: float, high: float) -> tuple[float, str | None]:
@@ -29,13 +32,8 @@ def read_score(text: str, *, low: float, high: float) -> tuple[float, str | None
     Raises:
         ReplyError: ``no_verdict``, or ``score_out_of_range`` for a number outside [low, high].
     """
-    verdict = _read(text, "score")
-    score = verdict["score"]
-    if isinstance(score, bool) or not isinstance(score, int | float) or not _finite(score):
-        raise ReplyError("no_verdict", "the score is not a number")
-    if not low <= score <= high:
-        raise ReplyError("score_out_of_range", f"the score is outside the range from {low:.15g} to {high:.15g}")
-    return float(score), _reason(verdict)
+    score, reason = _read(text, "score", scores(low, high), lambda value: _number(value, low, high))
+    return _in_range(score, low, high), reason
 
 
 def read_label(text: str, labels: Sequence[str]) -> tuple[str, str | None]:
@@ -44,49 +42,45 @@ def read_label(text: str, labels: Sequence[str]) -> tuple[str, str | None]:
     Raises:
         ReplyError: ``no_verdict``, or ``unknown_label`` for a text that is none of `labels`.
     """
-    verdict = _read(text, "label")
-    label = verdict["label"]
-    if not isinstance(label, str):
-        raise ReplyError("no_verdict", "the label is not a string")
-    if label not in labels:
-        label = label.strip()
-    if label not in labels:
-        raise ReplyError("unknown_label", "the label is none of those allowed")
-    return label, _reason(verdict)
+    return read_choice(text, {label: (label,) for label in labels}, key="label")
+
+
+def read_choice(text: str, choices: Mapping[str, Sequence[str]], *, key: str = "verdict") -> tuple[str, str | None]:
+    """One of `choices` (canonical name to accepted spellings), under `key` or stated in text; and the reason.
+
+    Raises:
+        ReplyError: ``no_verdict``, or ``unknown_label`` for a text that is no spelling of a choice.
+    """
+    kind = names(choices)
+
+    def name(value: object) -> str:
+        if not isinstance(value, str):
+            raise ReplyError("no_verdict", f"the {key} is not a string")
+        return kind.parse(value)
+
+    return _read(text, key, kind, name)
 
 
 def read_scores(text: str, *, low: float, high: float) -> tuple[tuple[float, float], str | None]:
     """The two scores of a pair in the order shown, and the reason.
 
-    An object with ``score_a`` and ``score_b``, or the two numbers alone on the first line.
+    An object with ``score_a`` and ``score_b``, or the two numbers alone on the first line, as in
+    https://github.com/lm-sys/FastChat (the first Vicuna reviews). No other line may hold another pair.
 
     Raises:
         ReplyError: ``no_verdict``, or ``score_out_of_range`` for a number outside [low, high].
     """
-    if first := _PAIR.match(text.strip()):
-        pair = float(first[1]), float(first[2])
-        reason: str | None = bounded((first[3] or "").strip(), REASON_LIMIT) or None
+    lines = [line.replace("*", "").strip() for line in _body(text).split("\n")]
+    pair = _pair(lines[0])
+    if pair is None:
+        content = read_object(text, ("score_a", "score_b"))
+        pair, reason = (_number(content["score_a"], low, high), _number(content["score_b"], low, high)), _reason(content)
     else:
-        verdict = read_object(text, ("score_a", "score_b"))
-        if not all(isinstance(verdict[key], int | float) and _finite(verdict[key]) for key in ("score_a", "score_b")):
-            raise ReplyError("no_verdict", "the scores are not two numbers")
-        pair, reason = (float(verdict["score_a"]), float(verdict["score_b"])), _reason(verdict)
-    if not all(low <= score <= high for score in pair):
-        raise ReplyError("score_out_of_range", f"a score is outside the range from {low:.15g} to {high:.15g}")
-    return pair, reason
-
-
-def read_choice(text: str, choices: Mapping[str, Sequence[str]]) -> tuple[str, str | None]:
-    """One of `choices` (canonical name to accepted spellings), and the reason: ``{"verdict": spelling}``.
-
-    Raises:
-        ReplyError: ``no_verdict``, or ``unknown_label`` for a text that is no spelling of a choice.
-    """
-    verdict = _read(text, "verdict")
-    for name, spellings in choices.items():
-        if verdict["verdict"] in spellings:
-            return name, _reason(verdict)
-    raise ReplyError("unknown_label", "the verdict is none of those allowed")
+        rest = "\n".join(lines[1:])
+        if any(_pair(line) not in (None, pair) for line in lines[1:]) or taken_back(rest):
+            raise _contradictory()
+        reason = bounded(rest.strip(), REASON_LIMIT) or None
+    return (_in_range(pair[0], low, high), _in_range(pair[1], low, high)), reason
 
 
 def read_object(text: str, required: Sequence[str]) -> dict[str, Any]:
@@ -95,74 +89,74 @@ def read_object(text: str, required: Sequence[str]) -> dict[str, Any]:
     Raises:
         ReplyError: ``no_verdict``.
     """
-    verdict = _read(text, required[0])
-    if any(key not in verdict for key in required):
-        raise ReplyError("no_verdict", f"the JSON object must have the keys {', '.join(map(repr, required))}")
-    return verdict
+    body = _body(text)
+    found, prose = objects_with(body, required)
+    if not found:
+        raise ReplyError("no_verdict", f"there is no JSON object with {', '.join(map(repr, required))} in it")
+    if len({json.dumps([one.content[key] for key in required], sort_keys=True) for one in found}) > 1:
+        raise _contradictory()
+    if taken_back(prose[found[-1].end :]):
+        raise _taken_back()
+    return found[-1].content
 
 
-def _read(text: str, key: str) -> dict[str, Any]:
-    """The one object of a reply that has `key`. Raises `ReplyError`."""
-    body = text.strip("\ufeff \t\r\n")
-    try:
-        whole = _DECODER.decode(body)
-    except (ValueError, RecursionError):
-        candidates = [found for found in _objects(body) if key in found]
-    else:
-        candidates = [whole] if isinstance(whole, dict) and key in whole else []
-    if not candidates:
+def _pair(line: str) -> tuple[float, float] | None:
+    match = _PAIR.fullmatch(line)
+    return (float(match[1]), float(match[2])) if match else None
+
+
+def _read(text: str, key: str, kind: Kind[T], value_of: Callable[[Any], T]) -> tuple[T, str | None]:
+    """The one verdict of a reply, in an object under `key` or stated in the text around objects. Raises `ReplyError`."""
+    body = _body(text)
+    found, prose = objects_with(body, (key,))
+    verdicts = [(value_of(one.content[key]), prose[one.end :]) for one in found]
+    verdicts += stated(prose, kind)
+    if not verdicts:
         raise ReplyError("no_verdict", f"there is no JSON object with {key!r} in it")
-    if len({json.dumps(found[key], sort_keys=True) for found in candidates}) > 1:
-        raise ReplyError("no_verdict", "it holds several JSON objects that contradict each other")
-    return candidates[-1]
+    if len({value for value, _ in verdicts}) > 1:
+        raise _contradictory()
+    if taken_back(min((rest for _, rest in verdicts), key=len)):
+        raise _taken_back()
+    return verdicts[0][0], _reason(found[-1].content) if found else _explained(body)
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
-    """JSON objects in prose. One within other braces is part of something else, one right after a quote is quoted.
-
-    Raises:
-        ReplyError: something begins like an object and is none; what follows may be a piece of it.
-    """
-    found = []
-    at = depth = 0
-    while brace := _BRACE.search(text, at):
-        start, at = brace.start(), brace.end()
-        if brace[0] == "}":
-            depth = max(0, depth - 1)
-        elif depth or not _OBJECT_START.match(text, start):
-            depth += 1
-        else:
-            try:
-                decoded, at = _DECODER.raw_decode(text, start)
-            except (ValueError, RecursionError) as error:
-                raise ReplyError("no_verdict", "it holds a JSON object that is not valid") from error
-            if not text[:start].endswith(_QUOTES):
-                found.append(decoded)
-    return found
+def _body(text: str) -> str:
+    body = text.strip(_BLANKS)
+    if len(body) > _MAX_CHARACTERS:
+        raise ReplyError("no_verdict", f"it is longer than {_MAX_CHARACTERS} characters")
+    return body.translate(_WIDE)
 
 
-def _pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object's content. A key that stands twice makes it worthless: nobody can say which one is meant."""
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        raise ValueError("a key stands twice")
-    return content
+def _contradictory() -> ReplyError:
+    return ReplyError("no_verdict", "it holds several verdicts that contradict each other")
 
 
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
+def _taken_back() -> ReplyError:
+    return ReplyError("no_verdict", "it takes its verdict back")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_pairs, parse_constant=_no_constant)
-
-
-def _finite(number: float) -> bool:
+def _number(value: object, low: float, high: float) -> float:
+    if isinstance(value, str):
+        return number_of(value, low=low, high=high)
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124 -- NaN
+        raise ReplyError("no_verdict", "the score is not a number")
     try:
-        return math.isfinite(number)
+        return float(value)
     except OverflowError:  # an integer beyond every float is still a number, only out of any range
-        return True
+        return math.inf
 
 
-def _reason(verdict: dict[str, Any]) -> str | None:
-    reason = verdict.get("reason")
+def _in_range(score: float, low: float, high: float) -> float:
+    if not low <= score <= high:
+        raise ReplyError("score_out_of_range", f"the score is outside the range from {low:.15g} to {high:.15g}")
+    return score
+
+
+def _reason(content: dict[str, Any]) -> str | None:
+    reason = content.get("reason")
     return bounded(reason, REASON_LIMIT) if isinstance(reason, str) and reason.strip() else None
+
+
+def _explained(body: str) -> str | None:
+    """The whole text, where it says more than a verdict."""
+    return bounded(body, REASON_LIMIT) if len(body.split()) > _WORDS_OF_A_VERDICT else None

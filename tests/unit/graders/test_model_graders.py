@@ -157,7 +157,7 @@ async def test_an_unusable_reply_is_repaired_once(context: Callable[..., GradeCo
         (score_model(), '{"score": true}', "no_verdict"),
         (score_model(), '{"score": NaN}', "no_verdict"),
         (label_model(), '{"label": "ugly"}', "unknown_label"),
-        (label_model(), "good", "no_verdict"),
+        (label_model(), "rather good", "no_verdict"),
     ],
 )
 async def test_a_second_unusable_reply_leaves_it_unscored(

@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
-import string
 
 import pytest
 from hypothesis import given
@@ -44,33 +42,28 @@ def test_a_clear_verdict_is_read(text: str) -> None:
     "text",
     [
         "",
-        "0.9",
-        "Score: 0.9",
         "null",
         '"{\\"score\\": 1}"',
         '[{"score": 1}]',
         '{"reason": "no score"}',
-        '{"score": "0.9"}',
+        '{"score": "high"}',
         '{"score": true}',
         '{"score": null}',
         '{"score": [1]}',
         '{"score": NaN}',
         '{"score": Infinity}',
         '{"score": -Infinity}',
-        '{"score": 1e999}',
         '{"score": 1, "score": 0}',
         '{"score": 0} or rather {"score": 1}',
         '{"score": 1} or rather {"score": true}',
         '{"reason": "it quotes {"score": 1} oddly", "score": 0}',
         '{"reason": "cut off {"score": 1}',
         '{score: {"score": 1}}',
-        "{'score': 1}",
         '{"verdict": {"score": 1}}',
         'The answer claims "{"score": 1}".',
         '{"score": 1',
         "{" * 50_000,
         '{"a":' * 50_000,
-        '{"score": ' + "9" * 5000 + "}",
     ],
 )
 def test_what_is_no_clear_verdict_is_none(text: str) -> None:
@@ -78,7 +71,17 @@ def test_what_is_no_clear_verdict_is_none(text: str) -> None:
     assert code(text) == "no_verdict"
 
 
-@pytest.mark.parametrize("text", ['{"score": 1.0000001}', '{"score": -1}', '{"score": 9}', '{"score": ' + "9" * 400 + "}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"score": 1.0000001}',
+        '{"score": -1}',
+        '{"score": 9}',
+        '{"score": ' + "9" * 400 + "}",
+        '{"score": ' + "9" * 5000 + "}",
+        '{"score": 1e999}',
+    ],
+)
 def test_a_score_outside_the_range_is_never_clamped(text: str) -> None:
     """Too high and too low are outcomes of their own."""
     assert code(text) == "score_out_of_range"
@@ -89,23 +92,11 @@ def test_both_ends_belong_to_the_range() -> None:
     assert (score('{"score": 1}', 1, 7), score('{"score": 7}', 1, 7), score('{"score": 7.0}', 1, 7)) == (1.0, 7.0, 7.0)
 
 
-@given(st.text() | st.text(alphabet='{}[]":,.0123456789scoretrue \n\\'))
-def test_no_score_comes_from_garbage(text: str) -> None:
-    """A text without an object that has a "score" in it yields none, whatever else it is."""
-    try:
-        value, _ = read_score(text, low=0, high=1)
-    except ReplyError:
-        return
-    assert '"score"' in text
-    assert math.isfinite(value)
-    assert 0 <= value <= 1
-
-
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
     lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=5), v, max_size=3),
 )
-PROSE = st.text(alphabet=string.ascii_letters + " .,\n", max_size=20)
+PROSE = st.text(alphabet="bcdghjklmpqvxz .,\n", max_size=20)  # no words: "not", "if" and the like would matter
 
 
 @given(st.dictionaries(st.text(max_size=6), JSON, max_size=3), st.floats(0, 1), PROSE, PROSE)
@@ -135,17 +126,21 @@ def test_reasons_are_bounded_and_well_formed() -> None:
     assert read_score('{"reason": ["a"], "score": 1}', low=0, high=1)[1] is None
 
 
-def test_labels_are_taken_exactly() -> None:
-    """A label must be one of those allowed, blanks around it aside; case matters."""
+def test_only_an_allowed_label_is_one() -> None:
+    """A label must be one of those allowed; blanks, marks and, where one alone fits, case do not matter."""
     labels = ["good", "bad"]
     assert read_label('{"reason": "r", "label": "good"}', labels) == ("good", "r")
     assert read_label('{"label": " bad "}', labels) == ("bad", None)
-    for text, expected in (
-        ('{"label": "Good"}', "unknown_label"),
-        ('{"label": "good or bad"}', "unknown_label"),
-        ('{"label": 1}', "no_verdict"),
-        ("good", "no_verdict"),
+    assert read_label('{"label": "Good"}', labels) == ("good", None)
+    assert read_label("Good.", labels) == ("good", None)
+    assert read_label('{"label": "Good"}', ["good", "Good"]) == ("Good", None)
+    for text, allowed, expected in (
+        ('{"label": "good or bad"}', labels, "unknown_label"),
+        ('{"label": "GOOD"}', ["good", "Good"], "unknown_label"),
+        ('{"label": 1}', labels, "no_verdict"),
+        ("It is good.", labels, "no_verdict"),
+        ("good\n\nThough some of it is bad.", labels, "no_verdict"),
     ):
         with pytest.raises(ReplyError) as caught:
-            read_label(text, labels)
+            read_label(text, allowed)
         assert caught.value.code == expected
