@@ -106,3 +106,23 @@ def test_digests_tell_schemas_apart() -> None:
     one = {"type": "object", "required": ["a"]}
     assert ItemSchema(one).digest == ItemSchema(dict(reversed(one.items()))).digest
     assert ItemSchema(one).digest != ItemSchema({"type": "object"}).digest
+
+
+def test_work_is_bounded() -> None:
+    """Alternatives that refer to each other, and lists whose entries must differ, take no more than a bounded number of steps."""
+    both = [{"$ref": "#/$defs/next"}, {"$ref": "#/$defs/next"}]
+    looping = {"$defs": {"next": {"properties": {"a": {"anyOf": both}}, "required": ["b"]}}, "$ref": "#/$defs/next"}
+    deep: dict[str, Any] = {}
+    for _ in range(40):
+        deep = {"a": deep}
+    assert "steps" in fails(looping, {"item": deep}).message
+    unique = {"properties": {"a": {"uniqueItems": True}}}
+    ItemSchema(unique).check_line({"item": {"a": [*({"n": n} for n in range(20_000)), 1, True, [1]]}}, **PLACE)
+    assert fails(unique, {"item": {"a": [{"b": 1}, {"b": 1.0}]}}).pointer == "/source/content/6/item/a"
+
+
+@pytest.mark.parametrize("pattern", ["(?:a{0,300}){0,300}b", "(?x) a # [", "a{2000}"])
+def test_patterns_that_are_too_large_are_refused(pattern: str) -> None:
+    """Counted repetitions are written out before they are counted, and nothing may hide them."""
+    with pytest.raises(Unsupported):
+        ItemSchema({"pattern": pattern})
