@@ -113,12 +113,26 @@ class ItemResult(Model):
     verdicts: list[Verdict]
 
 
+class SideSum(Model):
+    """One side of the pairs that were judged by scores: the exact sum and the mean of its scores over scored verdicts."""
+
+    total: float
+    mean: float
+
+
+class Sides(Model):
+    """Both sides of pairs; a side's score of one pair is the mean over the orders it was judged in."""
+
+    a: SideSum
+    b: SideSum
+
+
 class GraderSummary(Model):
     """Running sums of one grader; ``n`` = scored + unscored.
 
     ``sum_score`` and ``sum_square`` are exact to 1e-9, whatever the order of arrival. ``bins`` counts scored verdicts in
     ``BIN_COUNT`` equal slices of ``range``. ``interval`` is the 95 % interval of the mean (``None`` below 2 scores), and
-    ``pass_interval`` the Wilson interval of the pass rate (None at 0).
+    ``pass_interval`` the Wilson interval of the pass rate (None at 0). ``sides`` is there for pairs judged by scores.
     """
 
     name: str
@@ -136,6 +150,7 @@ class GraderSummary(Model):
     pass_interval: tuple[float, float] | None = None
     bins: list[int] = []
     labels: dict[str, int] = {}
+    sides: Sides | None = None
     unscored_reasons: dict[str, int] = {}
 
 

@@ -6,6 +6,7 @@ summary costs the same after a million items as after one. Field names:
 ``items.passed|failed|errored``                   items by outcome; errored: any verdict is unscored
 ``g<i>.scored|passed|failed|unscored``            verdicts of the grader with index i
 ``g<i>.sum.hi|lo``, ``g<i>.square.hi|mid|lo``     its scores and their squares, as limbs (`common.stats.fixed`)
+``g<i>.side.<a|b>.hi|lo``, ``g<i>.side.n``        both sides' scores of pairs, as limbs, and how many pairs
 ``g<i>.bin.<0-19>``                               its scores by slice of its scale
 ``g<i>.label.<label>``, ``g<i>.reason.<code>``    its labels, and why it has no score
 ``m.<role>.<model>.calls|prompt|completion|...``  model calls, their tokens, cost and kind
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote, unquote
 
 from common.schemas.evaluation import Usage, usd
-from common.schemas.runs import GraderSummary, ModelUsage, RunSummary
+from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, Sides, SideSum
 from common.stats.fixed import split, split_square, total, total_square
 from common.stats.intervals import mean_interval, stdev, wilson
 
@@ -151,6 +152,11 @@ def _count_verdict(added: Counter[str], key: str, grader: Grader, verdict: Verdi
     )
     if verdict.label is not None:
         added[f"{key}.label.{_escaped(verdict.label)}"] += 1
+    if grader.type == "pairwise_model" and verdict.sides is not None:
+        added[f"{key}.side.n"] += 1
+        for side, score in zip("ab", verdict.sides, strict=True):
+            high, low = split(score)
+            added.update({f"{key}.side.{side}.hi": high, f"{key}.side.{side}.lo": low})
 
 
 def _count_call(added: Counter[str], role: Role, model: str, paid: ModelCall | StoredSample) -> None:
@@ -196,8 +202,18 @@ def _grader_summary(key: str, grader: Grader, counts: Mapping[str, int]) -> Grad
         pass_interval=wilson(passed, scored),
         bins=[count(f"bin.{number}") for number in range(BIN_COUNT)],
         labels=dict(sorted(_named(counts, f"{key}.label."))),
+        sides=_sides(key, counts),
         unscored_reasons=dict(sorted(_named(counts, f"{key}.reason."))),
     )
+
+
+def _sides(key: str, counts: Mapping[str, int]) -> Sides | None:
+    pairs = counts.get(f"{key}.side.n", 0)
+    if not pairs or counts.get("overflow", 0):
+        return None
+    sums = [total(counts.get(f"{key}.side.{side}.hi", 0), counts.get(f"{key}.side.{side}.lo", 0)) for side in "ab"]
+    a, b = (SideSum(total=float(each), mean=float(each / pairs)) for each in sums)
+    return Sides(a=a, b=b)
 
 
 def _models(counts: Mapping[str, int]) -> Iterator[ModelUsage]:
