@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from common.errors import BudgetExhausted, ProviderError
+from common.errors import BudgetExhausted, KnudgeError, ProviderError
 from common.graders.fencing import fence, fencer
 from common.graders.outcome import RAW_LIMIT, UnscoredError, bounded
 from common.graders.prompt_files import Prompt, prompt
-from common.graders.reply import ReplyError
+from common.graders.reply import ReplyError, finished
 from common.graders.template import render
 from common.schemas.completion import CompletionRequest, JsonSchema, Message
 
@@ -78,9 +78,12 @@ def verdict_schema(name: str, verdict: dict[str, object]) -> JsonSchema:
 async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
     """Ask, and ask once more if the reply is no verdict but might become one.
 
+    A failure of the second call that may pass ends it, too (``repair_failed``): raised, it would have the item delivered again,
+    and the first call paid twice and shown once.
+
     Raises:
         UnscoredError: no valid verdict, a refusal, a reply cut short, a failure for good at the provider, or a spent budget.
-        KnudgeError: a failure that may pass; the caller decides.
+        KnudgeError: a failure of the first call that may pass; the caller decides.
     """
     first = await _complete(question, question.messages, context, paid=())
     calls: tuple[ModelCall, ...] = (first.call,)
@@ -89,9 +92,14 @@ async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
     except ReplyError as error:
         if not error.repairable:
             raise _unscored(error, first, question.prompt_version, calls) from error
-        repair = _repair(question, first.text, error)
+        unusable = error
     version = f"{question.prompt_version}+{_REPAIR}"
-    second = await _complete(question, (*question.messages, repair), context, paid=calls)
+    repair = _repair(question, first.text, unusable)
+    try:
+        second = await _complete(question, (*question.messages, repair), context, paid=calls)
+    except KnudgeError as error:
+        failed = ReplyError("repair_failed", f"{unusable.message}; asking again failed with {error.code}")
+        raise _unscored(failed, first, version, calls) from error
     calls = (*calls, second.call)
     try:
         return Answer(_value(second, question.read), second.call.model, version, calls, second.logprobs)
@@ -135,10 +143,11 @@ async def _complete(
 def _value(completion: Completion, read: Callable[[str], T]) -> T:
     if completion.refusal is not None or completion.finish_reason in _REFUSED:
         raise ReplyError("judge_refused", "the judge refused to answer", repairable=False)
+    cut = completion.finish_reason == "length"
     try:
-        return read(completion.text)
+        return read(finished(completion.text) if cut else completion.text)
     except ReplyError as error:
-        if completion.finish_reason == "length":
+        if cut:
             message = f"the judge's reply was cut off at its token limit: {error.message}"
             raise ReplyError("judge_truncated", message, repairable=False) from error
         raise

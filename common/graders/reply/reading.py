@@ -105,6 +105,17 @@ def _pair(line: str) -> tuple[float, float] | None:
     return (float(match[1]), float(match[2])) if match else None
 
 
+def finished(text: str) -> str:
+    """The part of a reply that was cut off at its token limit whose meaning more tokens could not have changed.
+
+    "Score: 1" may have been on its way to 10, so an unfinished line goes. An object that is still open stays: how much of it
+    is complete is for the reader of objects to say.
+    """
+    if text.rfind("{") > text.rfind("}"):
+        return text
+    return text[: max(text.rfind("\n"), text.rfind("}"), text.rfind("]]") + 1) + 1]
+
+
 def _read(text: str, key: str, kind: Kind[T], value_of: Callable[[Any], T]) -> tuple[T, str | None]:
     """The one verdict of a reply, in an object under `key` or stated in the text around objects. Raises `ReplyError`."""
     body = _body(text)

@@ -14,6 +14,7 @@ from common.errors import (
     PriceUnknown,
     ProviderAuthFailed,
     ProviderUnavailable,
+    StoreUnavailable,
 )
 from common.graders.registry import grade
 from common.schemas.completion import Origin
@@ -196,6 +197,8 @@ async def test_the_raw_reply_is_bounded(context: Callable[..., GradeContext], ju
         ("", {"finish_reason": "refusal"}, "judge_refused"),
         ("  \n", {"finish_reason": "length"}, "judge_truncated"),
         ('{"reason": "it is', {"finish_reason": "length"}, "judge_truncated"),
+        ("Score: 1", {"finish_reason": "length"}, "judge_truncated"),
+        ('{"reason": "r", "score": 0', {"finish_reason": "length"}, "judge_truncated"),
     ],
 )
 async def test_refusals_and_cut_replies_are_not_repaired(
@@ -214,11 +217,15 @@ async def test_refusals_and_cut_replies_are_not_repaired(
     assert len(verdict.calls) == 1
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"score": 1}', '{"score": 1, "reason": "because', '{"reason": "r", "score": 1,', "Rating: [[1]]", "Score: 1\nIt is"],
+)
 async def test_a_whole_verdict_counts_even_if_the_reply_was_cut(
-    context: Callable[..., GradeContext], judge: type[Any], reply: Callable[..., Any]
+    context: Callable[..., GradeContext], judge: type[Any], reply: Callable[..., Any], text: str
 ) -> None:
-    """A reply that reached its limit after a valid object is a verdict."""
-    verdict = await grade(score_model(), context(judge(reply('{"score": 1}', finish_reason="length"))))
+    """A reply that reached its limit after its verdict is one."""
+    verdict = await grade(score_model(), context(judge(reply(text, finish_reason="length"))))
     assert verdict.score == 1.0
 
 
@@ -239,6 +246,18 @@ async def test_a_lasting_failure_of_the_repair_keeps_the_first_calls_cost(
     verdict = await grade(score_model(), context(judge("garbage", ContextTooLong("too long"))))
     assert unscored(verdict)[0] == "context_too_long"
     assert verdict.cost_microusd == 7
+
+
+@pytest.mark.parametrize("error", [ProviderUnavailable("down"), DeadlineExceeded("late"), StoreUnavailable("away")])
+async def test_a_passing_failure_of_the_repair_keeps_the_first_calls_cost(
+    context: Callable[..., GradeContext], judge: type[Any], error: KnudgeError
+) -> None:
+    """The first call is never paid twice: the verdict is unscored and shows its reply and its cost."""
+    verdict = await grade(score_model(), context(judge("garbage", error)))
+    assert unscored(verdict) == ("repair_failed", "garbage")
+    assert verdict.unscored is not None
+    assert verdict.unscored.message.endswith(f"asking again failed with {error.code}")
+    assert (len(verdict.calls), verdict.cost_microusd, verdict.judge) == (1, 7, "lab:judge-1")
 
 
 @pytest.mark.parametrize("error", [BudgetExhausted("spent"), PriceUnknown("no price")])
