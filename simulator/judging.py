@@ -1,7 +1,8 @@
 """How the simulated judge forms an opinion. It reads the reference; it knows nothing and understands nothing.
 
 An opinion is a number in [0, 1], the same for the same texts and seed: how much of what the reference adds to the question is
-in the answer, halved by a wrong number and by a negation on one side only, with a little noise.
+in the answer, halved by a wrong number and by a negation on one side only, with a little noise. Of a pair each side gets an
+opinion of its own, whatever its place, so that swapping the sides swaps the opinion.
 """
 
 from __future__ import annotations
@@ -38,24 +39,35 @@ _RANKS = (
     _words("evasive weak low poor unclear unsupported vague"),
     _words("incorrect wrong bad fail failed no false off inaccurate irrelevant unfaithful contradicted worse"),
 )
+_PAIR = frozenset({"output.A", "output.B"})
+_TIE = "tie"
 _NOISE = 0.04
 _NO_REFERENCE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
-    """``agreement`` in [0, 1] and what it rests on."""
+    """``agreement`` in [0, 1] and what it rests on. ``sides`` are those of a pair's outputs A and B, where there is a pair."""
 
     agreement: float
     reason: str
+    sides: tuple[float, float] | None = None
 
 
 def judge(texts: Sequence[str], *, seed: int = 0) -> Opinion:
-    """The opinion on the fenced sample in a conversation's `texts`."""
+    """The opinion on the fenced sample in a conversation's `texts`, or on the fenced pair of outputs."""
     fences = {name: content for text in texts for _, name, content in _FENCE.findall(text)}
+    if fences.keys() >= _PAIR:
+        a, b = (_opinion(fences[name], fences, seed) for name in sorted(_PAIR))
+        reason = f"A: {a.reason} B: {b.reason}"
+        return Opinion(_clamped(0.5 + (a.agreement - b.agreement) / 2), reason, (a.agreement, b.agreement))
     output = fences.get("sample.output_text")
     if output is None:
         output = next((content for name, content in fences.items() if name.startswith("sample.")), "")
+    return _opinion(output, fences, seed)
+
+
+def _opinion(output: str, fences: dict[str, str], seed: int) -> Opinion:
     reference, question = _field(fences, _REFERENCES), _field(fences, _QUESTIONS) or ""
     noise = (crc32(f"{seed}\0{output}\0{reference}".encode()) % 1001 / 500 - 1) * _NOISE
     if reference is None:
@@ -96,7 +108,11 @@ def fill(schema: dict[str, Any], opinion: Opinion) -> Any:
     if "const" in schema:
         return schema["const"]
     if choices := schema.get("enum"):
-        return _choice(choices, opinion.agreement)
+        return (
+            _better(choices, opinion.sides)
+            if opinion.sides and {"A", "B"} <= set(choices)
+            else _choice(choices, opinion.agreement)
+        )
     if options := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
         return fill(options[0], opinion)
     kind = schema.get("type")
@@ -106,7 +122,7 @@ def fill(schema: dict[str, Any], opinion: Opinion) -> Any:
 def _of_type(kind: str | None, schema: dict[str, Any], opinion: Opinion) -> Any:
     value: Any = opinion.reason
     if kind == "object":
-        value = {name: fill(part, opinion) for name, part in schema.get("properties", {}).items()}
+        value = {name: fill(part, _about(name, opinion)) for name, part in schema.get("properties", {}).items()}
     elif kind == "array":
         value = [fill(schema.get("items", {}), opinion)]
     elif kind in ("number", "integer"):
@@ -116,6 +132,21 @@ def _of_type(kind: str | None, schema: dict[str, Any], opinion: Opinion) -> Any:
     elif kind == "null":
         value = None
     return value
+
+
+def _about(name: str, opinion: Opinion) -> Opinion:
+    """The opinion that the property `name` states: ``score_a`` and ``score_b`` are about one side of a pair."""
+    if opinion.sides is None or name not in ("score_a", "score_b"):
+        return opinion
+    return Opinion(opinion.sides[name == "score_b"], opinion.reason)
+
+
+def _better(choices: list[Any], sides: tuple[float, float]) -> Any:
+    """The better side; a tie where no more than noise lies between them, and ties are among `choices`."""
+    a, b = sides
+    if _TIE in choices and abs(a - b) <= 2 * _NOISE:
+        return _TIE
+    return "A" if a >= b else "B"
 
 
 def _number(schema: dict[str, Any], agreement: float) -> float:

@@ -122,6 +122,30 @@ def test_any_schema_is_filled() -> None:
     assert isinstance(value["score"], float)
 
 
+def pair(a: str, b: str) -> list[str]:
+    parts = [fence("item.question", QUESTION), fence("item.reference", REFERENCE), fence("output.A", a), fence("output.B", b)]
+    return ["Judge.", "\n\n".join(parts)]
+
+
+CHOICE = {"type": "string", "enum": ["A", "B", "tie"]}
+SIDES = {
+    "type": "object",
+    "properties": {side: {"type": "number", "description": "From 1 to 10."} for side in ("score_a", "score_b")},
+}
+
+
+def test_the_better_side_of_a_pair_wins_wherever_it_stands() -> None:
+    """The choice and the scores follow the texts and not their places, and equal texts tie where they may."""
+    assert fill(CHOICE, judge(pair(REFERENCE, "Bananas."))) == "A"
+    assert fill(CHOICE, judge(pair("Bananas.", REFERENCE))) == "B"
+    assert fill(CHOICE, judge(pair(REFERENCE, REFERENCE))) == "tie"
+    assert fill({"enum": ["A", "B"]}, judge(pair(REFERENCE, REFERENCE))) in {"A", "B"}
+    shown, swapped = fill(SIDES, judge(pair(REFERENCE, "Bananas."))), fill(SIDES, judge(pair("Bananas.", REFERENCE)))
+    assert (shown["score_a"], shown["score_b"]) == (swapped["score_b"], swapped["score_a"])
+    assert shown["score_a"] > 9
+    assert shown["score_b"] < 2
+
+
 @given(st.text(), st.text(), st.text())
 def test_no_text_breaks_it(output: str, reference: str, question: str) -> None:
     """Whatever stands in the fences, the agreement is a share."""
