@@ -32,7 +32,7 @@ def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
     for one in everything:
         prose = prose[: one.start] + _BLOT * (one.end - one.start) + prose[one.end :]
     named = [one for one in everything if any(key in one.content for key in required)]
-    found = [one for one in named if one.end - one.start == len(text) or not is_mentioned(text, one.start, one.end)]
+    found = [one for one in named if one.end - one.start == len(text) or not is_mentioned(prose, one.start, one.end)]
     for one in found:
         if missing := [key for key in required if key not in one.content]:
             raise ReplyError("no_verdict", f"the JSON object lacks {', '.join(map(repr, missing))}")
