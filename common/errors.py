@@ -27,6 +27,7 @@ KnudgeError
     ├── ModelNotFound       404
     ├── ContextTooLong      400
     ├── ProviderRejected    502  any other 4xx
+    │   └── StructuredOutputRefused 502  a JSON schema, in the way it was sent
     └── MalformedReply      502  a 2xx that is not the vendor's format
 
 A verdict that could not be reached is no exception: it is an *unscored* verdict that carries one of these codes.
@@ -231,6 +232,12 @@ class ContextTooLong(ProviderError):
 
 class ProviderRejected(ProviderError):
     code = "provider_rejected"
+
+
+class StructuredOutputRefused(ProviderRejected):
+    """The model takes no JSON schema in the way it was sent; the next try goes another way."""
+
+    code = "structured_output_refused"
 
 
 class MalformedReply(ProviderError):

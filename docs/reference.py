@@ -50,6 +50,7 @@ _ERRORS = {
     "model_not_found": "The name resolves to nothing here, or the provider does not know it.",
     "context_too_long": "The prompt is longer than the model takes.",
     "provider_rejected": "Any other 4xx of the provider.",
+    "structured_output_refused": "The model takes no JSON schema that way; stands in `tried` only, the next way is tried.",
     "malformed_reply": "The provider's 2xx is not in its own format.",
 }
 _EVENTS = {

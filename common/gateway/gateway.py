@@ -11,7 +11,7 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
-from common.errors import MalformedReply, Overloaded, ProviderError, ProviderRateLimited
+from common.errors import MalformedReply, Overloaded, ProviderError, ProviderRateLimited, StructuredOutputRefused
 from common.gateway.admission import Admission
 from common.gateway.attempt import Asked, Surroundings, attempt
 from common.gateway.budgets import budgets_of
@@ -146,6 +146,8 @@ class Gateway:
         for attempts in count(1):
             try:
                 return await self._once(model, request, journey)
+            except StructuredOutputRefused as error:  # twice at most: there are three ways
+                journey.tried.append(f"{error.model}: {error.code}")
             except ProviderError as error:
                 await self._pause_or_raise(error, attempts, journey, retries)
         raise AssertionError

@@ -19,12 +19,16 @@ _UNCONFIGURED = ModelConfig()
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """``models`` is keyed by bare names; ``environ`` is where the key is looked up, by name, at each call."""
+    """``models`` is keyed by bare names; ``environ`` is where the key is looked up, by name, at each call.
+
+    ``stepped`` goes before ``models``: what this process learnt of models that refuse a JSON schema as it was sent.
+    """
 
     name: str
     config: ProviderConfig
     models: Mapping[str, ModelConfig] = field(default_factory=dict)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    stepped: dict[str, ModelConfig] = field(default_factory=dict, compare=False)
 
     def url(self, path: str, model: str = "") -> str:
         """``base_url`` with its ``{model}`` filled in, and `path`, joined by one slash; then what ``query`` says.
@@ -59,7 +63,7 @@ class Account:
 
     def model(self, bare_name: str) -> ModelConfig:
         """Limits and price of a model; the defaults when the configuration does not name it."""
-        return self.models.get(bare_name, _UNCONFIGURED)
+        return self.stepped.get(bare_name) or self.models.get(bare_name, _UNCONFIGURED)
 
     def full_name(self, bare_name: str) -> str:
         """``provider:model``."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from common.providers.stepping import SteppingDown
+
 if TYPE_CHECKING:
     from common.ports import Provider
     from common.providers.account import Account
@@ -26,4 +28,6 @@ def make_provider(account: Account, http: Http) -> Provider:
     """The provider behind `account`. Opens nothing."""
     module, _, name = _CLASSES[account.config.kind].partition(":")
     provider: Provider = getattr(import_module(module), name)(account, http)
-    return provider
+    if account.config.kind == "custom":  # its template alone says what is sent
+        return provider
+    return SteppingDown(provider, account, native="tool" if account.config.kind == "anthropic" else "json_schema")
