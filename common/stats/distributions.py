@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 
 _TINY = 1e-300
+_NEGLIGIBLE = 1e-18
+_EXACT_UP_TO = 10_000  # trials
 _LARGE = 100.0  # from here the asymptotic series of the gamma ratio is exact to double precision
 
 
@@ -46,25 +48,25 @@ def t_below(t: float, df: float) -> float:
 
 
 def binomial_below(count: int, trials: int) -> float:
-    """P(X <= count) for X binomial with `trials` fair coins; exact integer sum, one rounding at the end.
+    """P(X <= count) for X binomial with `trials` fair coins and `count` below half of them, where the terms only fall.
 
-    Work grows with `trials` squared: some 20 ms for 10,000.
+    To a relative 1e-12; beyond 10,000 trials to 1e-8.
     """
-    term = total = 1 if count >= 0 else 0
-    for k in range(1, min(count, trials) + 1):
-        term = term * (trials - k + 1) // k
+    term = total = binomial_at(count, trials)
+    for k in range(count, 0, -1):
+        term *= k / (trials - k + 1)
         total += term
-    return _ratio(total, trials)
+        if term < total * _NEGLIGIBLE:
+            break
+    return total
 
 
 def binomial_at(count: int, trials: int) -> float:
-    """P(X = count) for X binomial with `trials` fair coins."""
-    return _ratio(math.comb(trials, count), trials)
-
-
-def _ratio(count: int, bits: int) -> float:
-    """``count / 2**bits``, which Python divides exactly, or the 0 that is nearest to it."""
-    return count / (1 << bits)
+    """P(X = count) for X binomial with `trials` fair coins; from whole numbers up to 10,000 trials."""
+    if trials <= _EXACT_UP_TO:
+        return math.comb(trials, count) / (1 << trials)
+    log_ways = math.lgamma(trials + 1) - math.lgamma(count + 1) - math.lgamma(trials - count + 1)
+    return math.exp(log_ways - trials * math.log(2))
 
 
 def _log_beta_half(a: float) -> float:
