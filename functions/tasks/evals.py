@@ -8,7 +8,7 @@ from common.errors import InvalidInput, Unsupported
 from common.graders.registry import refuse
 from common.graders.template import check_templates
 from common.schemas import evals as api
-from common.schemas.graders import MultiGrader, ScoreModelGrader
+from common.schemas.graders import MultiGrader, RubricModelGrader, ScoreModelGrader
 from functions.tasks.itemschema import ItemSchema
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def delete_eval(eval_id: str, evals: EvalStore, runs: RunStore, *, project: str)
 
 def with_pass_mark(grader: Grader) -> Grader:
     """`grader` with the pass mark in force written down, so that a later default cannot change what a score meant."""
-    if isinstance(grader, ScoreModelGrader):
+    if isinstance(grader, ScoreModelGrader | RubricModelGrader):
         return grader.model_copy(update={"pass_threshold": grader.threshold})
     if isinstance(grader, MultiGrader):
         return grader.model_copy(update={"graders": {key: with_pass_mark(sub) for key, sub in grader.graders.items()}})

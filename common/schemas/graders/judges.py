@@ -13,14 +13,13 @@ Combine = Literal["mean", "median", "majority"]
 
 
 class JudgeGrader(GraderModel):
-    """A judge, what it is shown, and how often it is asked about the same sample.
+    """A judge, and how often it is asked about the same sample.
 
     With ``samples`` above 1 the judge is asked so often, and ``combine`` makes one score of its answers (left out: what
     `combining` says). Fewer than ``min_scored`` answers with a score (left out: the majority of ``samples``) give none.
     """
 
     model: ModelName
-    input: list[InputMessage] = Field(min_length=1)
     sampling_params: SamplingParams | None = None
     samples: int = Field(1, ge=1, le=MAX_SAMPLES)
     combine: Combine | None = None
@@ -43,12 +42,18 @@ class JudgeGrader(GraderModel):
         """How many samples must have a score."""
         return self.min_scored or self.samples // 2 + 1
 
+
+class PromptedGrader(JudgeGrader):
+    """A judge that is shown messages of the grader's own."""
+
+    input: list[InputMessage] = Field(min_length=1)
+
     @property
     def templates(self) -> dict[str, str]:
         return {f"/input/{index}/content": message.text for index, message in enumerate(self.input)}
 
 
-class ScoreModelGrader(JudgeGrader):
+class ScoreModelGrader(PromptedGrader):
     """A judge's number within ``range``; passes at ``pass_threshold`` (default: the middle of the range) and above."""
 
     type: Literal["score_model"]
@@ -70,7 +75,7 @@ class ScoreModelGrader(JudgeGrader):
         return self.range
 
 
-class LabelModelGrader(JudgeGrader):
+class LabelModelGrader(PromptedGrader):
     """A judge's choice among ``labels``; passes when it is one of ``passing_labels``."""
 
     type: Literal["label_model"]
@@ -96,7 +101,7 @@ class LabelModelGrader(JudgeGrader):
         return (frozenset(self.labels), frozenset(self.passing_labels)) if self.combining == "majority" else None
 
 
-class PairwiseModelGrader(JudgeGrader):
+class PairwiseModelGrader(PromptedGrader):
     """A judge's choice between the sample and another output: 1 for a win of ``output_a``, 0.5 for a tie, 0 for a loss.
 
     The judge sees the pair once in each of ``orders``. Where the two answers differ the pair is ``inconsistent``:

@@ -9,20 +9,19 @@ from typing import Literal
 
 from pydantic import Field
 
-from common.schemas.graders.base import GraderModel, ModelName, Name, SamplingParams
+from common.schemas.graders.base import Name
+from common.schemas.graders.judges import JudgeGrader
 
 _OUTPUT = "{{sample.output_text}}"
-_OPTIONS = frozenset({"type", "name", "model"})
+_TEXTS = frozenset({"question", "answer", "contexts", "reference"})
 
 
-class RagGrader(GraderModel):
+class RagGrader(JudgeGrader):
     """What they share: a score in [0, 1] that passes at ``pass_threshold`` and above, and texts that are templates."""
 
     name: Name
-    model: ModelName
     question: str = Field(min_length=1)
     pass_threshold: float = 0.5
-    sampling_params: SamplingParams | None = None
 
     @property
     def threshold(self) -> float:
@@ -30,7 +29,7 @@ class RagGrader(GraderModel):
 
     @property
     def templates(self) -> dict[str, str]:
-        return {f"/{name}": text for name, text in self if isinstance(text, str) and name not in _OPTIONS}
+        return {f"/{name}": text for name, text in self if name in _TEXTS}
 
 
 class FaithfulnessGrader(RagGrader):

@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from common.schemas.base import Model
 from common.schemas.graders.base import MAX_SCORE, Name
-from common.schemas.graders.judges import JudgeGrader
+from common.schemas.graders.judges import PromptedGrader
 
 _WIDEST = 100
 _HIGHEST_DIGIT = 9
@@ -30,7 +30,7 @@ class Criterion(Model):
     required: bool = False
 
 
-class RubricModelGrader(JudgeGrader):
+class RubricModelGrader(PromptedGrader):
     """The weighted mean of a judge's scores by criterion, all whole numbers within ``range``.
 
     Passes at ``pass_threshold`` (default: the middle of the range) and above, if no required criterion is below it. ``each``

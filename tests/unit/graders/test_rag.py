@@ -328,3 +328,12 @@ async def test_a_second_call_that_fails_for_good_keeps_the_first(about: Callable
 def test_every_text_is_a_template(kind: str, fields: set[str]) -> None:
     """What may hold variables is checked against the item before any judge is paid."""
     assert set(rag(kind).templates) == fields
+
+
+async def test_claims_can_be_sampled(about: Callable[..., GradeContext], judge: type[Any]) -> None:
+    """Two samples are two splits with two judgements each, told apart by their number; the mean counts."""
+    replies = [claims("one"), verdicts("supported", [True]), claims("two"), verdicts("supported", [False])]
+    asked = judge(*replies)
+    verdict = await grade(rag("faithfulness", samples=2), about(asked))
+    assert (verdict.score, len(verdict.ballots), len(verdict.calls)) == (0.5, 2, 4)
+    assert {request.sample_number for request in asked.requests} == {0, 1}

@@ -199,3 +199,11 @@ def test_only_ratios_of_weights_count(scores: dict[str, float], scale: float, da
     assert weighted_mean(scores, {name: weight * scale for name, weight in weights.items()}) == pytest.approx(mean, abs=1e-9)
     assert min(scores.values()) <= mean <= max(scores.values())
     assert weighted_mean(dict.fromkeys(scores, 5.0), weights) == 5.0
+
+
+async def test_a_rubric_can_be_sampled(context: Callable[..., GradeContext], judge: type[Any]) -> None:
+    """Means 3.5 and 1.5 make 2.5; every sample's criteria are kept."""
+    asked = judge(scored(accuracy=4, style=2), scored(accuracy=1, style=3))
+    verdict = await grade(rubric(samples=2), context(asked))
+    assert (verdict.score, [ballot.score for ballot in verdict.ballots]) == (2.5, [3.5, 1.5])
+    assert verdict.details["samples"][1] == {"criteria": {"accuracy": 1.0, "style": 3.0}}
