@@ -11,6 +11,7 @@ from zlib import crc32
 import orjson
 
 from simulator.judging import fill, judge
+from simulator.retrieval import findings
 
 if TYPE_CHECKING:
     from simulator.faults import Fault
@@ -50,7 +51,7 @@ def answer(body: dict[str, Any], *, seed: int, fault: Fault | None = None) -> An
     schema, tool = _wanted(body, texts)
     if fault == "refusal":
         return Answer("", refusal=REFUSAL, prompt_tokens=prompt_tokens)
-    text = _plain(texts, seed) if schema is None else orjson.dumps(fill(schema, judge(texts, seed=seed))).decode()
+    text = _plain(texts, seed) if schema is None else orjson.dumps(_opinion(schema, texts, seed)).decode()
     limit = body.get("max_completion_tokens") or body.get("max_tokens")
     finish = "stop"
     if fault == "truncated":
@@ -60,6 +61,11 @@ def answer(body: dict[str, Any], *, seed: int, fault: Fault | None = None) -> An
     said = _spoilt(text, fault)
     told = _logprobs(said, body.get("top_logprobs") or 0) if body.get("logprobs") is True and tool is None else None
     return Answer(said, finish_reason=finish, tool=tool, prompt_tokens=prompt_tokens, logprobs=told)
+
+
+def _opinion(schema: dict[str, Any], texts: list[str], seed: int) -> Any:
+    found = findings(schema, texts)
+    return fill(schema, judge(texts, seed=seed)) if found is None else found
 
 
 def _logprobs(text: str, top: int) -> list[dict[str, Any]]:
