@@ -12,9 +12,11 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from pydantic import Field, StringConstraints
 
 from common.schemas.base import Model, Open
+from common.schemas.canaries import CanarySummary
 from common.schemas.evaluation import Unscored, Usage
 from common.schemas.graders import Grader, InputMessage, ModelName, ReasoningEffort
 from common.schemas.runs import RunStatus
+from common.schemas.stopping import Stopped
 
 T = TypeVar("T")
 
@@ -293,7 +295,10 @@ class PerModelUsage(Model):
 
 
 class RunNotes(Model):
-    """What OpenAI's run has no field for. ``unscored`` counts verdicts, ``items`` the rows of the data source."""
+    """What OpenAI's run has no field for. ``unscored`` counts verdicts, ``items`` the rows of the data source.
+
+    ``suspect``, ``canaries`` and ``stopped`` are those of `common.schemas.runs.RunSummary`.
+    """
 
     simulated: bool
     cost_usd: float | None
@@ -303,6 +308,10 @@ class RunNotes(Model):
     eval_version: int
     started_at: int | None
     ended_at: int | None
+    suspect: bool = False
+    suspect_reason: str | None = None
+    canaries: CanarySummary | None = None
+    stopped: Stopped | None = None
 
 
 class RunObject(Model):

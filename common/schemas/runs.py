@@ -10,8 +10,10 @@ from pydantic import Field
 from common.errors import InvalidInput
 from common.schemas.arrangement import Arrangement
 from common.schemas.base import Model
+from common.schemas.canaries import CanarySummary
 from common.schemas.evaluation import MICRO, Unscored, Usage, Verdict
 from common.schemas.graders import Grader, InputMessage
+from common.schemas.stopping import Stopped, StopRule
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +71,7 @@ class RunPlan(Model):
     seed: str | None = None
     canary_dataset_id: str | None = None
     canary_count: int = 0
+    stop: StopRule | None = None
 
     @property
     def arrangement(self) -> Arrangement:
@@ -177,7 +180,11 @@ class WorstItem(Model):
 
 
 class RunSummary(Model):
-    """A run at a glance, O(1) in the number of items. ``cost_microusd`` is None when any call's price is unknown."""
+    """A run at a glance, O(1) in the number of items. ``cost_microusd`` is None when any call's price is unknown.
+
+    ``suspect``: a canary failed or has no score, so the other figures are not to be believed. ``total`` counts the lines of the
+    data, also where the run ``stopped`` before it had judged them all.
+    """
 
     run_id: str
     eval_id: str
@@ -203,6 +210,10 @@ class RunSummary(Model):
     worst: dict[str, list[WorstItem]] = {}
     metadata: dict[str, str] = {}
     report_url: str = ""
+    canaries: CanarySummary | None = None
+    suspect: bool = False
+    suspect_reason: str | None = None
+    stopped: Stopped | None = None
 
 
 def run_budget_microusd(metadata: Mapping[str, str]) -> int | None:

@@ -11,6 +11,7 @@ summary costs the same after a million items as after one. Field names:
 ``g<i>.label.<label>``, ``g<i>.reason.<code>``    its labels, and why it has no score
 ``m.<role>.<model>.calls|prompt|completion|...``  model calls, their tokens, cost and kind
 ``m.<role>.<model>.cached_calls``                 calls answered from the response cache, which cost nothing and count apart
+``canary.…``                                      canaries, which are no items (`common.stats.canaries`)
 
 Labels, codes and models are other people's text: cut to a bounded length and escaped, so that no text makes another field.
 """
@@ -24,15 +25,18 @@ from urllib.parse import quote, unquote
 
 from common.schemas.evaluation import Usage, usd
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, Sides, SideSum
+from common.stats.canaries import canary_counts, canary_summary, suspicion
 from common.stats.fixed import split, split_square, total, total_square
 from common.stats.intervals import mean_interval, stdev, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from common.schemas.canaries import Canary
     from common.schemas.evaluation import ModelCall, Unscored, Verdict
     from common.schemas.graders import Grader
     from common.schemas.runs import RunPlan, RunStatus, StoredSample, WorstItem
+    from common.schemas.stopping import Stopped
 
 BIN_COUNT = 20
 TEXT_LIMIT = 120  # characters of foreign text within a field's name
@@ -53,6 +57,8 @@ class Progress(Protocol):
     def ended_at(self) -> int | None: ...
     @property
     def error(self) -> Unscored | None: ...
+    @property
+    def stopped(self) -> Stopped | None: ...
 
 
 def counters(graders: Sequence[Grader], sample: StoredSample | None, verdicts: Sequence[Verdict]) -> dict[str, int]:
@@ -69,10 +75,16 @@ def counters(graders: Sequence[Grader], sample: StoredSample | None, verdicts: S
     added: Counter[str] = Counter({f"items.{item_outcome(verdicts)}": 1})
     for index, (grader, verdict) in enumerate(zip(graders, verdicts, strict=True)):
         _count_verdict(added, f"g{index}", grader, verdict)
-        for call in verdict.calls:
-            _count_call(added, "judge", call.model, call)
+    _count_calls(added, verdicts)
     if sample is not None and sample.model is not None:
         _count_call(added, "target", sample.model, sample)
+    return {field: amount for field, amount in added.items() if amount}
+
+
+def canary_counters(graders: Sequence[Grader], verdicts: Sequence[Verdict], canary: Canary, *, line: int) -> dict[str, int]:
+    """What a canary adds: its calls cost as any other's, but it is none of the items, and in no grader's sums."""
+    added: Counter[str] = Counter(canary_counts(graders, verdicts, canary, line=line))
+    _count_calls(added, verdicts)
     return {field: amount for field, amount in added.items() if amount}
 
 
@@ -103,6 +115,8 @@ def summarise(
     models = sorted(_models(counts), key=lambda usage: (_ROLES.index(usage.role), usage.model))
     priced = not any(usage.unpriced_calls for usage in models)
     cost = sum(usage.cost_microusd for usage in models) if priced else None
+    canaries = canary_summary(plan, counts)
+    doubt = suspicion(canaries)
     passed, failed, errored = (counts.get(f"items.{outcome}", 0) for outcome in ("passed", "failed", "errored"))
     return RunSummary(
         run_id=plan.run_id,
@@ -128,6 +142,10 @@ def summarise(
         cost_microusd=cost,
         cost_usd=usd(cost),
         worst={grader.name: list(worst.get(index, ())) for index, grader in enumerate(plan.graders)},
+        canaries=canaries,
+        suspect=doubt is not None,
+        suspect_reason=doubt,
+        stopped=state.stopped,
     )
 
 
@@ -157,6 +175,12 @@ def _count_verdict(added: Counter[str], key: str, grader: Grader, verdict: Verdi
         for side, score in zip("ab", verdict.sides, strict=True):
             high, low = split(score)
             added.update({f"{key}.side.{side}.hi": high, f"{key}.side.{side}.lo": low})
+
+
+def _count_calls(added: Counter[str], verdicts: Iterable[Verdict]) -> None:
+    for verdict in verdicts:
+        for call in verdict.calls:
+            _count_call(added, "judge", call.model, call)
 
 
 def _count_call(added: Counter[str], role: Role, model: str, paid: ModelCall | StoredSample) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from common.errors import NotFound
 from common.schemas.evaluation import Unscored
 from common.schemas.runs import ENDED, RunPlan, RunStatus, WorstItem
+from common.schemas.stopping import Stopped
 from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.datasets import DatasetStore, bucket_count, unlink_all
@@ -31,7 +32,10 @@ _PARTS = ("leases", "attempts", "done", "sums", "dead", *OUTCOMES)
 
 @dataclass(frozen=True, slots=True)
 class RunState:
-    """Where a run stands. Times in unix seconds; ``outstanding`` items are leased and not folded yet."""
+    """Where a run stands. Times in unix seconds; ``outstanding`` items are leased and not folded yet.
+
+    ``total``, ``cursor`` and ``done`` count positions: items and canaries.
+    """
 
     run_id: str
     status: RunStatus
@@ -45,6 +49,7 @@ class RunState:
     advance_pending: bool
     completed_event: Literal["", "pending", "sent"]
     error: Unscored | None
+    stopped: Stopped | None = None
 
     @property
     def ended(self) -> bool:
@@ -73,10 +78,13 @@ class Issue:
 
 @dataclass(frozen=True, slots=True)
 class FoldItem:
-    """One item's contribution. ``scores`` by grader index, unscored ones left out; ``passed``: the graders that it passed."""
+    """One item's contribution. ``scores`` by grader index, unscored ones left out; ``passed``: the graders that it passed.
+
+    A canary has neither, and None as its outcome: it is counted in the sums it names alone.
+    """
 
     index: int
-    outcome: Literal["pass", "fail", "error"]
+    outcome: Literal["pass", "fail", "error"] | None
     increments: Mapping[str, int]
     scores: Mapping[int, float] = field(default_factory=dict)
     passed: Collection[int] = ()
@@ -116,11 +124,12 @@ class RunStore:
         Raises:
             NotFound: the dataset is gone.
         """
-        self.datasets.hold(plan.dataset_id, f"run:{plan.run_id}")
-        empty = plan.item_count == 0
+        for dataset_id in _datasets_of(plan):
+            self.datasets.hold(dataset_id, f"run:{plan.run_id}")
+        empty = plan.position_count == 0
         state: dict[Any, Any] = {
             "status": "completed" if empty else "queued",
-            "total": plan.item_count,
+            "total": plan.position_count,
             "window": plan.window_items,
             "cursor": 0,
             "done": 0,
@@ -233,7 +242,8 @@ class RunStore:
         pack = struct.Struct(f"<{len(plan.graders)}d").pack
         args: list[str | int | bytes] = [WORST_KEPT, len(batch)]
         for item in batch:
-            args += [item.index, 1 + OUTCOMES.index(item.outcome), len(item.increments)]
+            outcome = 0 if item.outcome is None else 1 + OUTCOMES.index(item.outcome)
+            args += [item.index, outcome, len(item.increments)]
             args += [part for pair in item.increments.items() for part in pair]
             args.append(pack(*(item.scores.get(grader, math.nan) for grader in range(len(plan.graders)))))
             args.append("".join("1" if grader in item.passed else "0" for grader in range(len(plan.graders))))
@@ -247,7 +257,11 @@ class RunStore:
 
     def fail(self, run_id: str, reason: Unscored) -> RunStatus:
         """End the run because of `reason`. Otherwise as `cancel`."""
-        return self._end_as(run_id, "failed", reason.code, reason.message)
+        return self._end_as(run_id, "failed", {"error_code": reason.code, "error_message": reason.message})
+
+    def stop(self, run_id: str, decided: Stopped) -> RunStatus:
+        """End the run as completed, because its stop rule has decided. Otherwise as `cancel`."""
+        return self._end_as(run_id, "completed", {"stopped": decided.model_dump_json()})
 
     def confirm_completed(self, run_id: str) -> None:
         """The broker has the event about this run's end: the reconciler may forget the run. Two trips."""
@@ -268,7 +282,8 @@ class RunStore:
             self._client.zrem(keys.ACTIVE_RUNS, run_id)
             self._client.zrem(keys.eval_runs(plan.eval_id), run_id)
         unlink_all(self._client, _keys_of(plan))
-        self.datasets.drop(plan.dataset_id, f"run:{run_id}")
+        for dataset_id in _datasets_of(plan):
+            self.datasets.drop(dataset_id, f"run:{run_id}")
         with store_errors():
             self._client.unlink(keys.run(run_id, "plan"))
 
@@ -282,10 +297,11 @@ class RunStore:
             with store_errors():
                 self._client.zrem(index, *page)
 
-    def _end_as(self, run_id: str, status: RunStatus, code: str = "", message: str = "") -> RunStatus:
+    def _end_as(self, run_id: str, status: RunStatus, notes: Mapping[str, str] | None = None) -> RunStatus:
+        fields = [part for pair in (notes or {}).items() for part in pair]
         with store_errors():
             before = self._end(
-                keys=[keys.run(run_id, part) for part in ("state", "leases", "attempts")], args=[status, code, message]
+                keys=[keys.run(run_id, part) for part in ("state", "leases", "attempts")], args=[status, *fields]
             )
         if not before:
             raise NotFound(f"no such run: {run_id}")
@@ -345,6 +361,7 @@ def _state(run_id: str, raw: Mapping[bytes, bytes], outstanding: int) -> RunStat
         advance_pending="advance_pending" in text,
         completed_event=cast("Literal['', 'pending', 'sent']", text.get("completed_event", "")),
         error=error,
+        stopped=Stopped.model_validate_json(text["stopped"]) if "stopped" in text else None,
     )
 
 
@@ -356,12 +373,17 @@ def _worst(replies: Sequence[Sequence[tuple[bytes, float]]]) -> dict[int, list[W
     return {grader: [WorstItem(index=int(item), score=score) for item, score in found] for grader, found in enumerate(replies)}
 
 
+def _datasets_of(plan: RunPlan) -> list[str]:
+    """The run's data, and its canaries."""
+    return [plan.dataset_id] if plan.canary_dataset_id is None else [plan.dataset_id, plan.canary_dataset_id]
+
+
 def _keys_of(plan: RunPlan) -> Iterator[str]:
     yield from (keys.run(plan.run_id, part) for part in _PARTS)
     for grader in range(len(plan.graders)):
         yield keys.run_worst(plan.run_id, grader)
         yield keys.run_scores(plan.run_id, grader)
         yield keys.run_passed(plan.run_id, grader)
-    for bucket in range(bucket_count(plan.item_count)):
+    for bucket in range(bucket_count(plan.position_count)):
         yield keys.run_samples(plan.run_id, bucket)
         yield keys.run_verdicts(plan.run_id, bucket)

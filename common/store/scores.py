@@ -1,6 +1,8 @@
 """Score vectors: what each grader said of every item, as one string a grader, for statistics over whole runs.
 
 ``fold.lua`` writes them as it counts, so an item's score is there exactly when its bit in `ResultStore.finished` is set.
+Items stand at their positions; `RunPlan.arrangement` says which line of the data that is (``place``), and where a line stands
+(``position``): runs over the same data are compared by line.
 """
 
 from __future__ import annotations
@@ -23,12 +25,23 @@ class ScoreStore:
         self._client = client
 
     def scores(self, plan: RunPlan, grader: int) -> bytes:
-        """Little-endian float64 at offset ``8 * item``, NaN: unscored; as long as the last folded item needs. One trip.
+        """Little-endian float64 at offset ``8 * position``, as long as the last folded item needs. One trip.
 
-        Items that are not folded yet are gaps of zeros: `ResultStore.finished` tells them from scores. Empty for a run that
-        was folded before score vectors were kept.
+        NaN: unscored, or a canary. Positions that are not folded yet are gaps of zeros: `ResultStore.finished` tells them from
+        scores. Empty for a run that was folded before score vectors were kept.
         """
         return self._get(keys.run_scores(plan.run_id, grader))
+
+    def beginning(self, plan: RunPlan, grader: int) -> bytes:
+        """As `scores`, up to the first position that is not folded yet. Two trips.
+
+        Canaries are among the positions, NaN as unscored items are.
+        """
+        with store_errors():
+            count = min(plan.position_count, int(self._client.bitpos(keys.run(plan.run_id, "done"), 0)))
+            if not count:
+                return b""
+            return cast("bytes", self._client.getrange(keys.run_scores(plan.run_id, grader), 0, 8 * count - 1))
 
     def passed(self, plan: RunPlan, grader: int) -> bytes:
         """Bitmap (item 0 is the first byte's highest bit) of the items that a grader passed. One trip."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from common.errors import InvalidInput, NotFound, StoreUnavailable
-from common.stats.summary import counters, item_outcome
+from common.schemas.canaries import Canary
+from common.stats.summary import canary_counters, counters, item_outcome
 from common.store.runs import FoldItem
 from functions.aggregate.records import STORED_AS, Records
+from functions.aggregate.stopping import stops
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan
     from common.store.results import Loaded
@@ -17,7 +22,9 @@ if TYPE_CHECKING:
 
 
 def fold_items(wanted: RunItems, runs: RunStore, records: Records) -> Folded:
-    """Count the items of one event. Two Redis trips, three when the plan is not in memory.
+    """Count the items of one event, and end the run if that settles its stop rule.
+
+    Two Redis trips; one more when the plan is not in memory, and one when canaries are among the items.
 
     Raises:
         NotFound: the run was deleted; there is nothing to count into.
@@ -32,15 +39,31 @@ def fold_items(wanted: RunItems, runs: RunStore, records: Records) -> Folded:
         if not records.exists(plan.run_id):
             raise NotFound(f"no such run: {plan.run_id}")
         raise StoreUnavailable(f"{len(missing)} of {len(wanted.items)} items have verdicts missing", retry_after_s=1.0)
-    folded = runs.fold(plan, [contribution(plan, loaded, index) for index in wanted.items])
+    known = canaries(plan, runs, wanted.items)
+    folded = runs.fold(plan, [contribution(plan, loaded, index, canary=known.get(index)) for index in wanted.items])
     if folded.status is None:
         raise NotFound(f"no such run: {plan.run_id}")
+    if stops(plan, folded, runs, records):
+        return replace(folded, completed=True, ask_for_more=False, status="completed")
     return folded
 
 
-def contribution(plan: RunPlan, loaded: Loaded, index: int) -> FoldItem:
+def canaries(plan: RunPlan, runs: RunStore, items: Sequence[int]) -> dict[int, Canary]:
+    """Those of `items` that are canaries. No trip for a run without any, else one."""
+    if plan.canary_dataset_id is None:
+        return {}
+    places = {index: plan.arrangement.place(index) for index in items}
+    lines = {index: place.line for index, place in places.items() if place.canary}
+    found = runs.datasets.lines(plan.canary_dataset_id, list(lines.values())) if lines else {}
+    return {index: Canary.model_validate_json(found[line]) for index, line in lines.items()}
+
+
+def contribution(plan: RunPlan, loaded: Loaded, index: int, *, canary: Canary | None = None) -> FoldItem:
     """What one item adds to the run's sums."""
     verdicts = [loaded.verdicts[index, grader] for grader in range(len(plan.graders))]
+    if canary is not None:
+        line = plan.arrangement.place(index).line
+        return FoldItem(index, None, canary_counters(plan.graders, verdicts, canary, line=line))
     return FoldItem(
         index=index,
         outcome=STORED_AS[item_outcome(verdicts)],
@@ -51,5 +74,5 @@ def contribution(plan: RunPlan, loaded: Loaded, index: int) -> FoldItem:
 
 
 def _complete(plan: RunPlan, loaded: Loaded, index: int) -> bool:
-    sampled = plan.target is None or index in loaded.samples
+    sampled = plan.target is None or index in loaded.samples or plan.arrangement.place(index).canary
     return sampled and all((index, grader) in loaded.verdicts for grader in range(len(plan.graders)))

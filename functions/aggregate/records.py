@@ -76,3 +76,44 @@ class Records:
     def judged(self, plan: RunPlan, indexes: Sequence[int]) -> Loaded:
         """Samples and verdicts of these items, without the items themselves. One trip."""
         return self._results.load(plan, indexes, lines=False)
+
+    def counted(self, plan: RunPlan) -> bytes:
+        """Bitmap of the items that are counted. One trip."""
+        return self._results.finished(plan)
+
+    def scores(self, plan: RunPlan, grader: int) -> bytes:
+        """A grader's score vector, as `common.store.scores` keeps it. One trip."""
+        return self._results.scores.scores(plan, grader)
+
+    def beginning(self, plan: RunPlan, grader: int) -> bytes:
+        """The score vector up to the first position that is not counted yet. Two trips."""
+        return self._results.scores.beginning(plan, grader)
+
+    def passed(self, plan: RunPlan, grader: int) -> bytes:
+        """Bitmap of the items that a grader passed. One trip."""
+        return self._results.scores.passed(plan, grader)
+
+    def lines(self, plan: RunPlan, *, indexes: Sequence[int] | None = None) -> Iterator[bytes]:
+        """JSON lines of the run's dataset: all, in order and in bounded memory, or those few with these indexes.
+
+        Raises:
+            NotFound: the dataset is gone, or a line of it.
+        """
+        datasets = self._runs.datasets
+        if indexes is None:
+            return (raw for _, raw in datasets.scan(datasets.info(plan.dataset_id)))
+        found = datasets.lines(plan.dataset_id, indexes)
+        if len(found) < len(set(indexes)):
+            raise NotFound(f"no such dataset: {plan.dataset_id}")
+        return (found[index] for index in indexes)
+
+    def runs_of(self, eval_id: str, *, project: str, limit: int) -> list[RunPlan]:
+        """The latest runs of an eval, newest first. One trip or two.
+
+        Raises:
+            NotFound: the project has no run of it; whether there is such an eval stays untold.
+        """
+        plans = [plan for plan in self._runs.list(eval_id, limit=limit, order="desc").data if plan.project == project]
+        if not plans:
+            raise NotFound(f"no runs of eval {eval_id}")
+        return plans

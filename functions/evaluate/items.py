@@ -47,7 +47,7 @@ async def _samples(
 ) -> tuple[dict[int, StoredSample], list[KnudgeError]]:
     """Samples by item; what a target generates is kept at once, because it was paid for."""
     target = plan.target
-    missing = [index for index in loaded.lines if index not in loaded.samples] if target else []
+    missing = [index for index in loaded.lines if _is_sampled(plan, index) and index not in loaded.samples]
     if target is None or not missing:
         return loaded.samples, []
     origin = replace(_origin(plan), purpose="target")
@@ -75,10 +75,15 @@ async def _verdicts(
         outcomes = await judge_all(judging, subject, [plan.graders[g] for g in missing])
         return {(index, g): _lasting(plan, g, outcome) for g, outcome in zip(missing, outcomes, strict=True)}
 
-    ready = [index for index in loaded.lines if plan.target is None or index in samples]
+    ready = [index for index in loaded.lines if index in samples or not _is_sampled(plan, index)]
     merged = {key: outcome for part in await asyncio.gather(*map(item, ready)) for key, outcome in part.items()}
     fresh = {key: outcome for key, outcome in merged.items() if isinstance(outcome, Verdict)}
     return fresh, [outcome for outcome in merged.values() if isinstance(outcome, KnudgeError)]
+
+
+def _is_sampled(plan: RunPlan, index: int) -> bool:
+    """Whether the target is asked for this sample: a canary brings its own."""
+    return plan.target is not None and not plan.arrangement.place(index).canary
 
 
 def _origin(plan: RunPlan) -> Origin:

@@ -13,6 +13,7 @@ from common.schemas import evals as api
 from common.schemas.graders import InputMessage, ScoreModelGrader
 from common.schemas.runs import RunPlan, Target, run_budget_microusd
 from common.store.datasets import json_of
+from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
 
 if TYPE_CHECKING:
@@ -39,34 +40,40 @@ class RunMaker:
         """Check everything, then keep the plan; the run is queued.
 
         Raises:
-            InvalidInput: a row does not fit the eval's ``item_schema``, a template names what it does not have, or there is
-                no such file.
+            InvalidInput: a row does not fit the eval's ``item_schema``, a template names what it does not have, there is no
+                such file, or the metadata asks for a budget, canaries or a stop rule that make no sense.
             Unsupported: a data source that only OpenAI has.
         """
-        run_budget_microusd(body.metadata or {})
+        metadata = body.metadata or {}
+        run_budget_microusd(metadata)
+        rule = stop_rule(metadata, version)
         source = body.data_source
         if isinstance(source, api.RefusedDataSource) or isinstance(source.source, api.RefusedSource):
             raise _unsupported(source)
         item_schema = version.data_source_config["item_schema"]
         target = _target(source, item_schema) if isinstance(source, api.CompletionsDataSource) else None
+        schema = ItemSchema(item_schema)
+        known = canaries_of(metadata, version, self.files, schema=schema)
         run_id, created_at = self.runs.new_id()
-        holder = f"run:{run_id}"
-        dataset = self._dataset(source.source, ItemSchema(item_schema), holder=holder, project=version.project)
+        dataset = self._dataset(source.source, schema, holder=f"run:{run_id}", project=version.project)
         plan = RunPlan(
             run_id=run_id,
             eval_id=version.eval_id,
             eval_version=version.version,
             name=body.name or version.name,
-            metadata=body.metadata or {},
+            metadata=metadata,
             created_at=created_at,
             dataset_id=dataset.dataset_id,
             item_count=dataset.lines,
             graders=version.graders,
             target=target,
             data_source=_echo(source),
-            batch_items=batch_items(dataset),
+            batch_items=batch_items(dataset, known),
             window_items=self.window_items,
             project=version.project,
+            canary_dataset_id=known.dataset_id if known else None,
+            canary_count=known.lines if known else 0,
+            **with_rule(rule, version, dataset, runs=self.runs),
         )
         self.runs.create(plan)
         return plan
@@ -100,10 +107,10 @@ class RunMaker:
         return dataset
 
 
-def batch_items(dataset: Dataset) -> int:
+def batch_items(dataset: Dataset, canaries: Dataset | None = None) -> int:
     """Items an event carries: 1 for small runs, up to 50 for large ones, and never more than a pod should hold at once."""
     by_count = min(50, max(1, dataset.lines // 200))
-    by_size = _BATCH_BYTES * dataset.lines // max(1, dataset.size_bytes)
+    by_size = min(_BATCH_BYTES * data.lines // max(1, data.size_bytes) for data in (dataset, canaries) if data is not None)
     return max(1, min(by_count, by_size))
 
 

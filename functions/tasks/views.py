@@ -157,6 +157,10 @@ def _run_notes(summary: RunSummary) -> api.RunNotes:
         eval_version=summary.eval_version,
         started_at=summary.started_at,
         ended_at=summary.ended_at,
+        suspect=summary.suspect,
+        suspect_reason=summary.suspect_reason,
+        canaries=summary.canaries,
+        stopped=summary.stopped,
     )
 
 

@@ -1,7 +1,7 @@
 -- Count results into a run, each item once, whoever brings it however often.
 -- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed
 -- ARGV: worst kept, items, then per item:
---       index, outcome (1 pass, 2 fail, 3 error), fields, (field, increment)...,
+--       index, outcome (1 pass, 2 fail, 3 error, 0 a canary), fields, (field, increment)...,
 --       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
 local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending')
@@ -30,7 +30,7 @@ for _ = 1, tonumber(ARGV[2]) do
   local scores_at = at + 3 + 2 * fields
   if tonumber(item) < total and redis.call('SETBIT', KEYS[4], item, 1) == 0 then
     new = new + 1
-    redis.call('SETBIT', KEYS[5 + outcome], item, 1)
+    if outcome > 0 then redis.call('SETBIT', KEYS[5 + outcome], item, 1) end
     redis.call('ZREM', KEYS[2], item)
     redis.call('HDEL', KEYS[3], item)
     for pair = at + 3, scores_at - 1, 2 do

@@ -66,6 +66,7 @@ class Broker(ThreadingHTTPServer):
     """
 
     daemon_threads = True
+    request_queue_size = 64  # a connection beyond the queue would come a second late, and items out of order
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Intake)

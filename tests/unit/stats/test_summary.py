@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from common.schemas.runs import RunSummary
+    from common.schemas.stopping import Stopped
 
 MESSAGES = [{"role": "user", "content": "{{item.q}}"}]
 GRADERS: list[Grader] = TypeAdapter(list[Grader]).validate_python(
@@ -58,6 +59,7 @@ class State:
     started_at: int | None = 2
     ended_at: int | None = None
     error: Unscored | None = None
+    stopped: Stopped | None = None
 
 
 Item = tuple[StoredSample | None, list[Verdict]]
