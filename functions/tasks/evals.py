@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from common.errors import InvalidInput, Unsupported
 from common.graders.registry import refuse
 from common.graders.template import check_templates
 from common.schemas import evals as api
-from common.schemas.graders import MultiGrader, RubricModelGrader, ScoreModelGrader
+from common.schemas.graders import CascadeGrader, MultiGrader, PanelGrader, RubricModelGrader, ScoreModelGrader
 from functions.tasks.itemschema import ItemSchema
 
 if TYPE_CHECKING:
@@ -62,11 +62,16 @@ def delete_eval(eval_id: str, evals: EvalStore, runs: RunStore, *, project: str)
 
 def with_pass_mark(grader: Grader) -> Grader:
     """`grader` with the pass mark in force written down, so that a later default cannot change what a score meant."""
-    if isinstance(grader, ScoreModelGrader | RubricModelGrader):
-        return grader.model_copy(update={"pass_threshold": grader.threshold})
+    changes: dict[str, Any] = {}
+    if isinstance(grader, ScoreModelGrader | RubricModelGrader | PanelGrader):
+        changes["pass_threshold"] = grader.threshold
     if isinstance(grader, MultiGrader):
-        return grader.model_copy(update={"graders": {key: with_pass_mark(sub) for key, sub in grader.graders.items()}})
-    return grader
+        changes["graders"] = {key: with_pass_mark(sub) for key, sub in grader.graders.items()}
+    elif isinstance(grader, PanelGrader):
+        changes["graders"] = [with_pass_mark(member) for member in grader.graders]
+    elif isinstance(grader, CascadeGrader):
+        changes["steps"] = [step.model_copy(update={"grader": with_pass_mark(step.grader)}) for step in grader.steps]
+    return grader.model_copy(update=changes)
 
 
 def _check_graders(graders: Sequence[Grader], config: api.CustomDataSourceConfig) -> None:

@@ -15,6 +15,7 @@ from common.graders.template import missing_item_variables
 from common.schemas.completion import Completion
 from common.schemas.evaluation import ModelCall
 from common.schemas.graders import Grader
+from functions.tasks.evals import with_pass_mark
 from tests.unit.graders.conftest import ScriptedJudge
 from tests.unit.graders.test_pairwise import over
 
@@ -216,3 +217,19 @@ def test_the_order_of_the_graders_means_nothing(votes: list[float | None], combi
         calls = sorted(verdict.calls, key=lambda call: call.model)
         found.append(verdict.model_copy(update={"ballots": ballots, "calls": calls}))
     assert found[0] == found[1]
+
+
+def test_stored_evals_write_every_pass_mark_down() -> None:
+    """A panel's own mark and those of the graders in it and in a cascade are kept, so that no later default changes them."""
+    jury = panel(scorer("a", range=[1, 5]), scorer("b", range=[1, 5]), combine="mean")
+    steps = [
+        {"grader": scorer("c", range=[1, 5]), "settled_when": {"accept_at": 4}},
+        {"grader": jury.model_dump()},
+    ]
+    cascade = GRADER.validate_python({"type": "cascade", "name": "steps", "steps": steps})
+    kept = with_pass_mark(cascade).model_dump()
+    assert kept["steps"][0]["grader"]["pass_threshold"] == 3
+    assert kept["steps"][1]["grader"]["pass_threshold"] == 3
+    assert [member["pass_threshold"] for member in kept["steps"][1]["grader"]["graders"]] == [3, 3]
+    assert GRADER.validate_python(kept) == with_pass_mark(cascade)
+    assert with_pass_mark(panel(A, B)).model_dump()["pass_threshold"] is None
