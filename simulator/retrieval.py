@@ -12,8 +12,25 @@ _FENCE = re.compile(r'<data-([0-9a-f]+) name="([^"]+)">\n(.*?)\n</data-\1>', re.
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _WORD = re.compile(r"[^\W_]{3,}|\d+")
 _FILLERS = frozenset(
-    ("the", "and", "are", "was", "were", "has", "have", "had", "its", "for", "with", "that", "this")
-    + ("which", "who", "what", "when", "where", "how")
+    {
+        "the",
+        "and",
+        "are",
+        "was",
+        "were",
+        "has",
+        "had",
+        "its",
+        "for",
+        "with",
+        "that",
+        "this",
+        "which",
+        "who",
+        "what",
+        "when",
+        "how",
+    }
 )
 _EVASIVE = re.compile(r"\b(?:don't know|do not know|not sure|cannot (?:say|tell|answer))\b", re.IGNORECASE)
 _REPLY = "judge.reply"  # its own last one, shown for repair
