@@ -15,7 +15,18 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).resolve().parent
-PAGES = ("api", "architecture", "configuration", "events", "graders", "limits", "operations", "providers")
+PAGES = (
+    "api",
+    "architecture",
+    "configuration",
+    "events",
+    "graders",
+    "graders-rag",
+    "graders-rubric",
+    "limits",
+    "operations",
+    "providers",
+)
 _FENCE = re.compile(
     r"(?:^<!-- example: (?P<kind>[\w-]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )

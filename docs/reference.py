@@ -249,7 +249,13 @@ def graders() -> str:
         schemas.TextSimilarityGrader,
         schemas.ScoreModelGrader,
         schemas.LabelModelGrader,
+        schemas.RubricModelGrader,
+        schemas.FaithfulnessGrader,
+        schemas.AnswerRelevanceGrader,
+        schemas.ContextPrecisionGrader,
+        schemas.ContextRecallGrader,
         schemas.MultiGrader,
+        schemas.Criterion,
         schemas.InputMessage,
         schemas.SamplingParams,
     )

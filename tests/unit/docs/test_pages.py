@@ -186,7 +186,8 @@ def _part(real: Any, *, of: Any) -> Any:
 def test_every_type_of_grader_has_a_running_example() -> None:
     """No grader that runs here is without one on the page."""
     shown = {grader.type for example, _ in EVALUATIONS for grader in parse(example.text.encode(), EvaluationRequest).graders}
-    assert shown == {"string_check", "text_similarity", "score_model", "label_model", "multi"}
+    retrieval = {"faithfulness", "answer_relevance", "context_precision", "context_recall"}
+    assert shown == {"string_check", "text_similarity", "score_model", "label_model", "rubric_model", "multi"} | retrieval
 
 
 def test_every_unscored_code_is_explained() -> None:
