@@ -14,6 +14,8 @@ from typing import Any
 BENCHES = {
     "start": "process start to first 200 on /readyz, for each function beside a functions-framework hello",
     "demo": "model calls, Redis trips and CPU per judgement of the example eval through the whole system",
+    "replies": "a judge's damaged replies: the share that is read, and whether anything is made up",
+    "stats": "coverage of intervals, false alarms and savings of the sequential test, corrections, a judge that errs",
     "gateway": "shared limits, a dead provider, a budget, single flight, the cost of a call; --peers: beside other gateways",
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common.graders.reply.errors import ReplyError
@@ -31,7 +33,7 @@ def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
     prose = text
     for one in everything:
         prose = prose[: one.start] + _BLOT * (one.end - one.start) + prose[one.end :]
-    named = [one for one in everything if any(key in one.content for key in required)]
+    named = [one for one in map(partial(_spelt, required=required), everything) if any(key in one.content for key in required)]
     found = [one for one in named if one.end - one.start == len(text) or not is_mentioned(prose, one.start, one.end)]
     for one in found:
         if missing := [key for key in required if key not in one.content]:
@@ -41,9 +43,21 @@ def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
     return found, prose
 
 
+def _spelt(found: Found, required: Sequence[str]) -> Found:
+    """`found` with our keys as we spell them: a judge may write "Score". Raises `ReplyError` where two would be the same."""
+    ours = {key.casefold(): key for key in ("reason", *required)}
+    pairs = [(ours.get(key.strip().casefold(), key), value) for key, value in found.content.items()]
+    try:
+        return replace(found, content=unique(pairs))
+    except ValueError as error:
+        raise ReplyError("no_verdict", "a key stands twice in its JSON object") from error
+
+
 def _objects(text: str, required: Sequence[str]) -> list[Found]:
     whole = _strict(text)
     if whole is not None:
+        if isinstance(whole, list) and len(whole) == 1 and isinstance(whole[0], dict):
+            whole = whole[0]
         return [Found(whole if isinstance(whole, dict) else {}, 0, len(text))]
     keys = "|".join(map(re.escape, ("reason", *required)))
     like = re.compile(rf"{{\s*(?:[\"'\u201c\u2018}}]|//|/\*|(?:{keys})\s*:)")

@@ -113,7 +113,7 @@ def finished(text: str) -> str:
     """
     if text.rfind("{") > text.rfind("}"):
         return text
-    return text[: max(text.rfind("\n"), text.rfind("}"), text.rfind("]]") + 1) + 1]
+    return text[: max(text.rfind(end) + len(end) if end in text else 0 for end in ("\n", "}", "]]"))]
 
 
 def _read(text: str, key: str, kind: Kind[T], value_of: Callable[[Any], T]) -> tuple[T, str | None]:

@@ -68,7 +68,7 @@ def _marked(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
 
 def _announced(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
     words = rf"(?:(?:my|the|our|final|overall|total|numerical)\s+){{0,3}}(?:{kind.names})(?:\s+(?:score|rating|verdict))?"
-    label = rf"{words}[ \t]*(?:[:=\uff1a]|\bis\b:?|[\u2013\u2014-])\s*"
+    label = rf"{words}[ \t]*(?:[:=\uff1a]|\bis\b:?|[\u2013\u2014-])\s*|(?<=\# ){words}[ \t]*\n\s*"
     form = re.compile(
         rf"(?P<before>{_BOUNDARY})(?:{label}|{_GRADED})[\"'`(]?(?P<value>{kind.pattern})(?![\w/])(?P<tail>[^\n]*)",
         re.IGNORECASE,
