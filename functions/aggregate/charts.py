@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,6 +13,7 @@ WIDTH = 360.0
 MARGIN = 18.0
 BAR_HEIGHT = 96.0
 _FLAT = 2.0  # a bin that is not empty stays visible
+_SLACK = 1e-9
 
 Tone = Literal["pass", "fail", "mixed"]
 
@@ -108,6 +110,29 @@ def stacked(parts: Sequence[tuple[str, int]]) -> tuple[Slice, ...]:
             slices.append(Slice(name, number, _round(100 * before / total), _round(100 * number / total)))
         before += number
     return tuple(slices)
+
+
+def axis_around(values: Sequence[float], *, within: tuple[float, float]) -> tuple[tuple[float, float], int]:
+    """An axis with round ends that holds all values and stays in a grader's range, and how many ticks it deserves."""
+    low, high = max(within[0], min(values, default=within[0])), min(within[1], max(values, default=within[1]))
+    step = _round_step((high - low) / 4 or (within[1] - within[0]) / 20)
+    ends = math.floor(low / step + _SLACK) * step, math.ceil(high / step - _SLACK) * step
+    if ends[0] >= ends[1]:
+        ends = ends[0] - step, ends[0] + step
+    return ends, 1 + round((ends[1] - ends[0]) / step)
+
+
+def axis_around_zero(values: Sequence[float], *, span: float) -> tuple[float, float]:
+    """An axis with 0 in its middle and round ends that holds all values; ``span`` is the width of the grader's range."""
+    furthest = max((abs(value) for value in values), default=0.0)
+    step = _round_step((furthest or span / 50) / 2)
+    return -2 * step, 2 * step
+
+
+def _round_step(step: float) -> float:
+    """The next 1, 2, 2.5 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(step))
+    return next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= step * (1 - _SLACK))
 
 
 def _place(axis: tuple[float, float], value: float) -> float:

@@ -1,7 +1,8 @@
 """What every HTML page shares: the template engine, the stylesheet, and the policy that lets nothing else in.
 
-Every text on a page comes from users or models and is treated as hostile: bounded and made legible by `functions.aggregate.legible`, escaped by
-the template engine, and fenced off by the Content-Security-Policy, which allows the pages' own stylesheet and nothing else.
+Every text on a page comes from users or models and is treated as hostile: bounded and made legible by
+`functions.aggregate.legible`, escaped by the template engine, and fenced off by the Content-Security-Policy, which allows
+the pages' own stylesheet and nothing else.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from functions.aggregate.legible import one_line
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
+BINARY_TYPES = frozenset({"string_check", "label_model"})
 _NAME_LIMIT = 200
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from functions.aggregate import amounts, charts
 from functions.aggregate.legible import Legible, legible, one_line
-from functions.aggregate.page import stylesheet, template
+from functions.aggregate.page import BINARY_TYPES, stylesheet, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -29,7 +29,6 @@ _TEXT_LIMIT = 2000
 _FIELD_LIMIT = 1000
 _PREVIEW_LIMIT = 140
 _NAME_LIMIT = 200
-_BINARY_TYPES = frozenset({"string_check", "label_model"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +128,7 @@ def _elapsed_s(run: RunSummary, now: int) -> int | None:
 
 def _grader_view(number: int, grader: GraderSummary, worst: tuple[WorstView, ...]) -> GraderView:
     low, high = grader.range
-    binary = grader.type in _BINARY_TYPES
+    binary = grader.type in BINARY_TYPES
     return GraderView(
         anchor=f"grader-{number}",
         summary=grader,
@@ -151,7 +150,7 @@ def _shares(grader: GraderSummary) -> tuple[tuple[str, int, float], ...]:
 
 def _worst_views(grader: GraderSummary, kept: Sequence[WorstItem], load: Load, *, limit: int) -> tuple[WorstView, ...]:
     """The lowest scores; where they are only 0 or 1, only the zeros."""
-    low = [entry for entry in kept if grader.type not in _BINARY_TYPES or entry.score < grader.range[1]]
+    low = [entry for entry in kept if grader.type not in BINARY_TYPES or entry.score < grader.range[1]]
     entries = sorted(low, key=lambda entry: (entry.score, entry.index))[:limit]
     found = {result.index: result for result in load([entry.index for entry in entries])} if entries else {}
     return tuple(_worst_view(entry, grader.name, found.get(entry.index)) for entry in entries)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from html.parser import HTMLParser
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,6 +13,7 @@ from common.schemas.evaluation import Unscored, Usage
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, WorstItem
 from functions.aggregate.page import content_security_policy
 from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, render
+from tests.support.pages import HOSTILE, Page
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,59 +21,6 @@ if TYPE_CHECKING:
     from common.schemas.runs import ItemResult
 
     Build = Callable[..., ItemResult]
-
-VOID = {"meta", "br"}  # drawings close their own empty elements
-HOSTILE = [
-    "<script>alert(1)</script>",
-    '"><img src=x onerror=alert(1)>',
-    "' onmouseover='alert(1)",
-    "</style><script>alert(1)</script>",
-    "</title><b>",
-    "{{ 7 * 7 }}{% for %}{# #}",
-    "<!-- <![CDATA[ ]]> -->",
-    "javascript:alert(1)",
-    "&lt;script&gt;&amp;&#x3c;",
-    "\u202egnp.exe\u2066\u0000\x1b[2J\ufeff\u2028",
-    "\ud800",
-]
-
-
-class Page(HTMLParser):
-    """A page as its elements (name, attributes) and its text; fails on tags that do not close in order."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.texts).split())
-
-    @property
-    def shape(self) -> list[tuple[str, list[str]]]:
-        return [(tag, sorted(attributes)) for tag, attributes in self.elements]
-
-    def attributes(self, name: str) -> list[str]:
-        return [value for _, attributes in self.elements if (value := attributes.get(name)) is not None]
 
 
 def page_of(summary: RunSummary, items: list[ItemResult] | None = None, unscored: list[UnscoredVerdict] | None = None) -> Page:
