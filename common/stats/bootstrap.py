@@ -45,7 +45,8 @@ def bca(
     the jackknife leaves out 1,000 parts of equal size in turn.
 
     n < 2: None. All equal: both ends are the statistic. Small n: too narrow (about 90 % instead of 95 at n = 10), and for
-    shares with few passes or few fails far too narrow; take `intervals.wilson` there.
+    shares with few passes or few fails far too narrow; take `intervals.wilson` there. For a share the ends move in
+    steps of 1 / n, which below some hundred items makes the interval a little too wide.
 
     Source: Efron 1987, https://doi.org/10.1080/01621459.1987.10478410; formulas as in Efron and Tibshirani 1993, An
     Introduction to the Bootstrap, section 14.3.
