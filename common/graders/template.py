@@ -54,6 +54,16 @@ def render(template: str, scope: Mapping[str, Any], *, wrap: Callable[[str, str]
     return _PLACEHOLDER.sub(value, template)
 
 
+def value_of(template: str, scope: Mapping[str, Any]) -> Any:
+    """What `template` stands for: where it is one variable and nothing else, that variable's value as it is, else its text.
+
+    Raises:
+        UnknownVariable, UnscoredError: as `render`.
+    """
+    alone = _PLACEHOLDER.fullmatch(template.strip())
+    return render(template, scope) if alone is None else _resolve(_path(alone[1]), scope)
+
+
 def missing_item_variables(grader: Grader, item: Mapping[str, Any], *, pointer: str = "") -> None:
     """Check that `item` has every ``item.*`` variable of `grader`, so that no judge is paid for half a question.
 

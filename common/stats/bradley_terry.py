@@ -67,8 +67,7 @@ def bradley_terry(comparisons: Comparisons, *, prior: float = 0.0) -> BradleyTer
     wins = comparisons.wins()
     if not len(comparisons) or not wins.any():
         return BradleyTerry(None, "no_comparisons")
-    if prior > 0:
-        wins = wins + prior / 2 * (1 - np.eye(len(wins)))
+    wins = _with_prior(wins, prior)
     if not strongly_connected(wins):
         reason: Reason = "separated" if strongly_connected(wins + wins.T) else "not_connected"
         return BradleyTerry(None, reason, _named_groups(wins, comparisons.names))
@@ -78,11 +77,18 @@ def bradley_terry(comparisons: Comparisons, *, prior: float = 0.0) -> BradleyTer
     return BradleyTerry(dict(zip(comparisons.names, map(float, shares(logs)), strict=True)))
 
 
-def bootstrap(comparisons: Comparisons, *, rng: np.random.Generator, resamples: int = 500, level: float = 0.95) -> Bootstrap:
+def bootstrap(
+    comparisons: Comparisons,
+    *,
+    rng: np.random.Generator,
+    resamples: int = 500,
+    level: float = 0.95,
+    prior: float = 0.0,
+) -> Bootstrap:
     """Percentile intervals: the model is fitted again to comparisons, or whole clusters, drawn with replacement.
 
     A resample without a finite maximum is left out and counted; above 5 % of them there are no intervals, for what is left
-    would be a selection. n = 0, or one cluster: none either.
+    would be a selection. n = 0, or one comparison or cluster: none either. `prior` is that of `bradley_terry`.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; for such ratings Chiang et al. 2024,
     https://arxiv.org/abs/2403.04132, section 5.
@@ -92,7 +98,7 @@ def bootstrap(comparisons: Comparisons, *, rng: np.random.Generator, resamples: 
     fits = []
     for _ in range(resamples if count > 1 else 0):
         times = np.bincount(rng.integers(0, count, count), minlength=count)[units]
-        wins = comparisons.wins(times.astype(np.float64))
+        wins = _with_prior(comparisons.wins(times.astype(np.float64)), prior)
         fit = log_strengths(wins) if strongly_connected(wins) else None
         if fit is not None:
             fits.append(fit)
@@ -151,6 +157,10 @@ def shares(logs: NDArray[np.float64]) -> NDArray[np.float64]:
     """Strengths from their logarithms, summing to 1."""
     raised = np.exp(logs - logs.max())
     return np.asarray(raised / raised.sum(), dtype=np.float64)
+
+
+def _with_prior(wins: NDArray[np.float64], prior: float) -> NDArray[np.float64]:
+    return wins + prior / 2 * (1 - np.eye(len(wins)))
 
 
 def _climbing(logs: NDArray[np.float64], step: NDArray[np.float64], wins: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -16,9 +16,11 @@ from common.schemas.events import EVALUATION_COMPLETED, RUN_ADVANCE, RunItems, R
 from common.schemas.runs import RunSummary
 from functions.aggregate import export, live
 from functions.aggregate.announce import announce
+from functions.aggregate.comparing import Comparing
 from functions.aggregate.fold import fold_items
 from functions.aggregate.page import html_response
 from functions.aggregate.report import UnscoredVerdict, render
+from functions.aggregate.statistics import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,6 +61,8 @@ class Handler:
             ),
             Route("GET", "/runs/{run_id}/report", self.report, "The report as a page", answer_type="text/html"),
             Route("GET", "/runs/{run_id}/stream", self.stream, "Progress as it happens", answer_type=live.CONTENT_TYPE),
+            *Comparing(self.records, self.now).routes(),
+            *Statistics(self.records).routes(),
         ]
 
     def events(self) -> Mapping[str, Callable[[Event, Request], Event | None]]:
