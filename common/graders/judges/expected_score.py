@@ -1,8 +1,8 @@
 """The expected score: what the judge would have said on average, by the probabilities of the score's token.
 
 Source: Liu et al. 2023, "G-Eval", arXiv:2303.16634, section 2 ("Scoring Function"): score = sum over s_i of p(s_i) * s_i.
-They estimate p from 20 samples; here it is what the provider says of the one token that holds the score, renormalised over the
-scores that the grader allows.
+They estimate GPT-4's p from 20 samples; here p is what the provider says of the one token that holds the score, renormalised
+over the scores that the grader allows.
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ from common.graders.judging import Question, ask, compose
 from common.graders.outcome import REASON_LIMIT, Score, bounded
 from common.graders.prompt_files import prompt
 from common.graders.reply import ReplyError, read_object
+from common.graders.reply.values import number_of
 from common.schemas.completion import JsonSchema
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def _read(text: str, *, names: Sequence[str], low: int, high: int) -> Scores:
 
 def _read_criterion(name: str, entry: Any, *, low: int, high: int) -> tuple[int, str]:
     score = entry.get("score") if isinstance(entry, dict) else None
+    if isinstance(score, str):
+        score = number_of(score, low=low, high=high)
     whole = isinstance(score, int) or (isinstance(score, float) and score.is_integer())
     if score is None or isinstance(score, bool) or not whole:
         raise ReplyError("no_verdict", f"the score of {name!r} is not a whole number")

@@ -299,13 +299,30 @@ async def test_an_unusable_assessment_is_no_verdict(about: Callable[..., GradeCo
 
 @pytest.mark.parametrize("kind", TYPES)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
-@given(text=st.text(max_size=60) | st.integers(0, 40).map(lambda end: assessed([True])[:end]))
+@given(text=st.text(max_size=60))
 async def test_no_reply_raises_or_makes_a_score_up(
     about: Callable[..., GradeContext], judge: type[Any], kind: str, text: str
 ) -> None:
     """Whatever a judge says instead of a verdict, the verdict is unscored."""
     verdict = await grade(rag(kind), about(judge(text, text)))
     assert verdict.unscored is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "whole"),
+    [
+        ("faithfulness", claims("one", "two, three")),
+        ("answer_relevance", assessed([True, False])),
+        ("context_precision", verdicts("useful", [True, False])),
+    ],
+)
+async def test_a_reply_that_is_cut_off_anywhere_is_no_verdict(
+    about: Callable[..., GradeContext], judge: type[Any], kind: str, whole: str
+) -> None:
+    """Half a list of claims is no shorter list."""
+    for end in range(len(whole) - 1):
+        verdict = await grade(rag(kind), about(judge(whole[:end], whole[:end])))
+        assert verdict.unscored is not None, whole[:end]
 
 
 async def test_a_second_call_that_fails_for_good_keeps_the_first(about: Callable[..., GradeContext], judge: type[Any]) -> None:

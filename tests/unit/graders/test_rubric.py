@@ -92,6 +92,8 @@ UNUSABLE = [
     (scored(accuracy=5, style=4.5), "no_verdict"),
     ('{"criteria": {"accuracy": {"score": 5}, "style": {"score": 1e999}}}', "no_verdict"),
     (scored(accuracy=5, style="good"), "no_verdict"),
+    (scored(accuracy=5, style="4/10"), "no_verdict"),
+    (scored(accuracy=5, style="3-4"), "no_verdict"),
     (scored(accuracy=5, style=[4]), "no_verdict"),
     (scored(accuracy=5, style=6), "score_out_of_range"),
     (scored(accuracy=0, style=5), "score_out_of_range"),
@@ -111,11 +113,28 @@ async def test_part_of_a_rubric_is_no_verdict(
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
-@given(text=st.text(max_size=60) | st.binary(max_size=40).map(lambda raw: scored(accuracy=5, style=5)[: len(raw)]))
+@given(text=st.text(max_size=60))
 async def test_no_reply_raises_or_makes_a_score_up(context: Callable[..., GradeContext], judge: type[Any], text: str) -> None:
     """Whatever a judge says instead of a rubric, the verdict is unscored."""
     verdict = await grade(rubric(), context(judge(text, text)))
     assert verdict.unscored is not None
+
+
+@pytest.mark.parametrize(("told", "score"), [(4.0, 4), ("4", 4), ("4/5", 4), ("5.0", 5)])
+async def test_a_whole_number_may_be_written_in_several_ways(
+    context: Callable[..., GradeContext], judge: type[Any], *, told: float | str, score: int
+) -> None:
+    """What can only mean one score of the range is that score."""
+    verdict = await grade(rubric(criteria=[STYLE]), context(judge(scored(style=told))))
+    assert (verdict.score, verdict.details["criteria"]) == (score, {"style": score})
+
+
+async def test_a_rubric_that_is_cut_off_anywhere_is_no_verdict(context: Callable[..., GradeContext], judge: type[Any]) -> None:
+    """No piece of a reply counts, even where the scores that were said first are whole."""
+    whole = scored(accuracy=5, style=5)
+    for end in range(len(whole) - 1):
+        verdict = await grade(rubric(), context(judge(whole[:end], whole[:end])))
+        assert verdict.unscored is not None, whole[:end]
 
 
 async def test_each_criterion_can_have_a_call_of_its_own(context: Callable[..., GradeContext], judge: type[Any]) -> None:
