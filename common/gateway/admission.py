@@ -130,6 +130,8 @@ class Admission:
             int(ticket.granted),
             ticket.microusd if ticket.granted else wanted.microusd,
             wanted.least,
+            int(ticket.urgent),
+            f"{ticket.pushed_ms:.3f}",
             *(word for budget in wanted.budgets for word in (_or_none(budget.hard), budget.keep_ms)),
         ]
 
@@ -158,6 +160,7 @@ class Admission:
             ticket.microusd,
             _charged(outcome),
             ticket.tokens,
+            int(ticket.urgent),
             len(budgets),
             *(word for budget in budgets for word in (_or_none(budget.hard), _or_none(budget.soft), budget.keep_ms)),
             *_increments(outcome),
@@ -184,10 +187,11 @@ def _or_none(limit: int | None) -> int:
 
 def _granted(ticket: Ticket, wait_ms: int, details: Sequence[Any]) -> Ticket:
     """Note the answer ``go``. A ticket that was granted before keeps what it paid with."""
+    _, request_ms, token_ms, taken, microusd, pushed_ms = details
     if not ticket.granted:
-        _, request_ms, token_ms, ticket.taken, ticket.microusd = details
+        ticket.taken, ticket.microusd = taken, microusd
         ticket.request_ms, ticket.token_ms = float(request_ms), float(token_ms)
-    ticket.wait_s, ticket.granted = wait_ms / 1000, True
+    ticket.wait_s, ticket.granted, ticket.pushed_ms = wait_ms / 1000, True, float(pushed_ms)
     return ticket
 
 

@@ -111,7 +111,8 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
     """
     model, config = asked.model, asked.config
     reservation = reserve(asked.request, config, asked.budgets, model=model)
-    ticket = Ticket(model, config, estimated_tokens(asked.request, config), reservation=reservation)
+    urgent, tokens = not asked.request.origin.bulk, estimated_tokens(asked.request, config)
+    ticket = Ticket(model, config, tokens, reservation=reservation, urgent=urgent)
     under_way: Attempt | None = None
     asked_s = around.clock()
     try:

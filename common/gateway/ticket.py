@@ -23,7 +23,8 @@ class Ticket:
     """A reservation for one call. ``wait_s`` is to be slept before it; ``tokens`` is the estimate, ``taken`` what was reserved.
 
     ``request_ms`` and ``token_ms`` are what a request and a token cost of the shared pace when it was granted (0: no limit),
-    ``microusd`` what budgets hold for it.
+    ``microusd`` what budgets hold for it. An ``urgent`` call waits for other urgent ones only; ``pushed_ms`` is what urgent
+    calls had taken of the pace, ever, when the place of this one was last asked about.
     """
 
     model: str
@@ -33,10 +34,12 @@ class Ticket:
     wait_s: float = 0.0
     granted: bool = False
     reservation: Reservation = NO_BUDGETS
+    urgent: bool = True
     request_ms: float = 0.0
     token_ms: float = 0.0
     taken: int = 0
     microusd: int = 0
+    pushed_ms: float = 0.0
 
     @property
     def max_tokens(self) -> int | None:

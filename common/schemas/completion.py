@@ -38,7 +38,8 @@ class Origin:
     """On whose behalf a call is made: what budgets, fair shares and the cache's tags go by.
 
     ``eval_version`` is ``eval_id@number``. ``key_id`` is None for calls of a run: the key that started it is long gone.
-    ``budget_microusd`` is the run's own hard budget, None where the configuration's default holds.
+    ``budget_microusd`` is the run's own hard budget, None where the configuration's default holds. ``bulk`` calls take what the
+    others leave of a model's limits: nobody sits and waits for one of them.
     """
 
     purpose: Literal["judge", "target", "chat"] = "judge"
@@ -48,6 +49,7 @@ class Origin:
     project: str = "default"
     key_id: str | None = None
     budget_microusd: int | None = None
+    bulk: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ class Handler:
         """``POST /batch``."""
 
         async def one(evaluation: EvaluationRequest) -> EvaluationResult:
-            return await self._evaluate(evaluation, request)
+            return await self._evaluate(evaluation, request, bulk=True)
 
         lines = evaluate_lines(
             cast("AsyncIterator[bytes]", request.chunks),
@@ -122,11 +122,12 @@ class Handler:
         result = await self._evaluate(evaluation, request)
         return self._completed(event, request, result.model_dump(mode="json"), subject=result.evaluation_id)
 
-    async def _evaluate(self, evaluation: EvaluationRequest, request: Request) -> EvaluationResult:
+    async def _evaluate(self, evaluation: EvaluationRequest, request: Request, *, bulk: bool = False) -> EvaluationResult:
         deadline_s = request.deadline_s
         if evaluation.deadline_s is not None:
             deadline_s = min(deadline_s, request.arrived_s + evaluation.deadline_s)
-        return await evaluate(evaluation, self.judging, self.evaluations, deadline_s=deadline_s, origin=_origin(request))
+        origin = _origin(request, bulk=bulk)
+        return await evaluate(evaluation, self.judging, self.evaluations, deadline_s=deadline_s, origin=origin)
 
     def _completed(self, event: Event, request: Request, data: dict[str, Any], *, subject: str | None) -> Event:
         return new_event(
@@ -150,8 +151,9 @@ def _checked(model: type[T], data: Any) -> T:
         raise InvalidInput(f"{pointer}: {first['msg']}", pointer=pointer) from error
 
 
-def _origin(request: Request) -> Origin:
-    return Origin(project=request.caller.project, key_id=request.caller.key_id if request.authenticated else None)
+def _origin(request: Request, *, bulk: bool = False) -> Origin:
+    caller = request.caller
+    return Origin(project=caller.project, key_id=caller.key_id if request.authenticated else None, bulk=bulk)
 
 
 def _id_of(event: Event) -> str:

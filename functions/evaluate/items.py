@@ -92,6 +92,7 @@ def _origin(plan: RunPlan) -> Origin:
         eval_version=f"{plan.eval_id}@{plan.eval_version}",
         project=plan.project,
         budget_microusd=run_budget_microusd(plan.metadata),
+        bulk=True,
     )
 
 

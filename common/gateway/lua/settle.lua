@@ -8,8 +8,8 @@
 --       13 counters' lifetime (ms)  14 ms since the call was sent (-1: nothing is to be learned from a "limited")
 --       15, 16 ms for each request that the provider's headers allow (0: they say nothing, -1: plenty) and for how long (ms)
 --       17, 18 the same for each token  19 micro-dollars reserved  20 micro-dollars spent (-1: nobody will ever know)
---       21 tokens estimated  22 number of budgets, then for each: hard limit (-1: none), soft limit (-1: none), lifetime (ms, 0: for ever); then
---       counter name, increment, ...
+--       21 tokens estimated  22 1 when the call was urgent  23 number of budgets, then for each: hard limit (-1: none),
+--       soft limit (-1: none), lifetime (ms, 0: for ever); then counter name, increment, ...
 -- Returns {breaker state before, breaker state after}, and for each budget {micro-dollars spent, 1 if its soft limit was
 -- reached just now, micro-dollars reserved}.
 --
@@ -24,8 +24,9 @@ local keep_ms, keep_counters_ms = ARGV[12], ARGV[13]
 local sent_ms = tonumber(ARGV[14])
 local hint_request_ms, hint_requests_for = tonumber(ARGV[15]), tonumber(ARGV[16])
 local hint_token_ms, hint_tokens_for = tonumber(ARGV[17]), tonumber(ARGV[18])
-local amount, cost, estimate, budgets = tonumber(ARGV[19]), tonumber(ARGV[20]), tonumber(ARGV[21]), tonumber(ARGV[22])
-local FIRST_BUDGET, FIRST_LIMIT = 5, 23
+local amount, cost, estimate = tonumber(ARGV[19]), tonumber(ARGV[20]), tonumber(ARGV[21])
+local urgent, budgets = ARGV[22] == "1", tonumber(ARGV[23])
+local FIRST_BUDGET, FIRST_LIMIT = 5, 24
 local SHARE_WEIGHT, SHARE_LEAST, SHARE_MOST, SLACK_MS = 0.05, 0.02, 4, 250
 local CUT, SLOWEST_RPM, FIRST_GUESS_RPM = 0.7, 1, 600
 
@@ -35,7 +36,7 @@ local now = second * 1000 + time[2] / 1000
 
 local state = redis.call(
   "HMGET", KEYS[1], "breaker", "probe", "blocked_until", "paid_requests", "paid_tokens", "learned_at", "slow_requests_until",
-  "slow_tokens_until", "token_share", "last_go", "token_slack_ms"
+  "slow_tokens_until", "token_share", "last_go", "token_slack_ms", "urgent_requests", "urgent_tokens", "urgent_last_go"
 )
 local function number(i) return tonumber(state[i] or 0) end
 local before = state[1] or "closed"
@@ -68,6 +69,8 @@ end
 
 -- Additive increase (in admission.lua, by the clock), multiplicative decrease: once for all calls that were under way.
 local paid_requests, paid_tokens = number(4), number(5)
+local urgent_requests, urgent_tokens = number(12), number(13)
+local last_go = urgent and number(14) or number(10)
 local slowed = request_ms > 0
 if outcome == "limited" and sent_ms >= 0 then
   slowed = true
@@ -85,21 +88,22 @@ end
 if outcome == "unsent" then
   truth = 0
   paid_requests = paid_requests - request_ms
+  if urgent then urgent_requests = urgent_requests - request_ms end
 end
 if token_ms > 0 and truth >= 0 then
   local debt = (truth - taken) * token_ms
-  if outcome ~= "unsent" and number(10) > now then
+  if outcome ~= "unsent" and last_go > now then
     -- The times of those who wait are given out: time that was left over before them is gone, but for a little that
     -- makes up for calls that take more than they were thought to.
     local slack = number(11)
-    local owed = math.max(0, debt - slack)
     set("token_slack_ms", moment(math.min(SLACK_MS, math.max(0, slack - debt))))
-    paid_tokens = paid_tokens + owed
-  else
+    debt = math.max(0, debt - slack)
+  elseif debt > 0 then
     -- A debt is owed from now on; a bucket that has been full for a while does not swallow it.
-    if debt > 0 then paid_tokens = math.max(paid_tokens, now) end
-    paid_tokens = paid_tokens + debt
+    paid_tokens, urgent_tokens = math.max(paid_tokens, now), math.max(urgent_tokens, now)
   end
+  paid_tokens = paid_tokens + debt
+  if urgent then urgent_tokens = urgent_tokens + debt end
 end
 -- Nobody uses all the tokens they may: a queue that waited for those would leave the limit unused.
 if token_ms > 0 and outcome == "success" and truth > 0 and estimate > 0 then
@@ -108,15 +112,23 @@ if token_ms > 0 and outcome == "success" and truth > 0 and estimate > 0 then
   share = share + SHARE_WEIGHT * (ratio - share)
   set("token_share", string.format("%.4f", math.max(SHARE_LEAST, share)))
 end
-if outcome == "unsent" and number(10) > 0 then
-  set("last_go", moment(math.min(number(10), math.max(paid_requests, paid_tokens))))
+if outcome == "unsent" and last_go > 0 then
+  if urgent then
+    set("urgent_last_go", moment(math.min(last_go, math.max(urgent_requests, urgent_tokens))))
+  else
+    set("last_go", moment(math.min(last_go, math.max(paid_requests, paid_tokens))))
+  end
 end
 if wait_ms > 0 then
   local blocked_until = now + wait_ms
   if blocked_until > number(3) then set("blocked_until", moment(blocked_until)) end
   -- What was saved up while the provider refused must not come out in one burst.
-  if slowed then paid_requests = math.max(paid_requests, blocked_until) end
-  if token_ms > 0 then paid_tokens = math.max(paid_tokens, blocked_until) end
+  if slowed then
+    paid_requests, urgent_requests = math.max(paid_requests, blocked_until), math.max(urgent_requests, blocked_until)
+  end
+  if token_ms > 0 then
+    paid_tokens, urgent_tokens = math.max(paid_tokens, blocked_until), math.max(urgent_tokens, blocked_until)
+  end
 end
 local function follow_hint(what, each_ms, lasts_ms, until_now, paid)
   if each_ms > 0 then
@@ -129,8 +141,12 @@ local function follow_hint(what, each_ms, lasts_ms, until_now, paid)
 end
 paid_requests = follow_hint("request", hint_request_ms, hint_requests_for, number(7), paid_requests)
 paid_tokens = follow_hint("token", hint_token_ms, hint_tokens_for, number(8), paid_tokens)
+if hint_request_ms > 0 then urgent_requests = math.max(urgent_requests, now + hint_request_ms) end
+if hint_token_ms > 0 then urgent_tokens = math.max(urgent_tokens, now + hint_token_ms) end
 if paid_requests ~= number(4) then set("paid_requests", moment(paid_requests)) end
 if paid_tokens ~= number(5) then set("paid_tokens", moment(paid_tokens)) end
+if urgent_requests ~= number(12) then set("urgent_requests", moment(urgent_requests)) end
+if urgent_tokens ~= number(13) then set("urgent_tokens", moment(urgent_tokens)) end
 
 local failed = outcome == "failure"
 local answered = failed or outcome == "success" or outcome == "rejected"
