@@ -21,6 +21,7 @@ PAGES = (
     "configuration",
     "events",
     "graders",
+    "graders-judges",
     "graders-rag",
     "graders-rubric",
     "limits",
