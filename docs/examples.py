@@ -21,12 +21,14 @@ PAGES = (
     "configuration",
     "events",
     "graders",
+    "graders-checks",
     "graders-judges",
     "graders-rag",
     "graders-rubric",
     "limits",
     "operations",
     "providers",
+    "runs",
 )
 _FENCE = re.compile(
     r"(?:^<!-- example: (?P<kind>[\w-]+) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE

@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _GRADERS = {
     "string_check": "checks.string_check",
     "text_similarity": "checks.text_similarity",
+    "json_schema": "checks.json_schema",
+    "numeric": "checks.numeric",
+    "regex": "checks.regex",
+    "tool_calls": "checks.tool_calls",
+    "trajectory": "checks.trajectory",
     "score_model": "judges.score_model",
     "label_model": "judges.label_model",
     "pairwise_model": "judges.pairwise_model",

@@ -11,7 +11,18 @@ from common.schemas.graders.base import (
     SimilarityMetric,
     TextContent,
 )
-from common.schemas.graders.checks import PythonGrader, StringCheckGrader, TextSimilarityGrader
+from common.schemas.graders.checks import (
+    ArgumentMatcher,
+    JsonSchemaGrader,
+    NumericGrader,
+    PythonGrader,
+    RegexGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+    ToolCall,
+    ToolCallsGrader,
+    TrajectoryGrader,
+)
 from common.schemas.graders.combined import (
     CascadeGrader,
     CascadeStep,
@@ -28,6 +39,7 @@ from common.schemas.graders.rubric import Criterion, RubricModelGrader
 __all__ = [
     "MAX_SCORE",
     "AnswerRelevanceGrader",
+    "ArgumentMatcher",
     "CascadeGrader",
     "CascadeStep",
     "ContextPrecisionGrader",
@@ -37,15 +49,18 @@ __all__ = [
     "Grader",
     "GraderModel",
     "InputMessage",
+    "JsonSchemaGrader",
     "JudgeGrader",
     "LabelModelGrader",
     "ModelName",
     "MultiGrader",
     "Name",
+    "NumericGrader",
     "PairwiseModelGrader",
     "PanelGrader",
     "PythonGrader",
     "ReasoningEffort",
+    "RegexGrader",
     "RubricModelGrader",
     "SamplingParams",
     "ScoreModelGrader",
@@ -55,4 +70,7 @@ __all__ = [
     "StringCheckGrader",
     "TextContent",
     "TextSimilarityGrader",
+    "ToolCall",
+    "ToolCallsGrader",
+    "TrajectoryGrader",
 ]

@@ -9,7 +9,16 @@ from pydantic import Field, model_validator
 from common.schemas.base import Model
 from common.schemas.formula import formula_range, parse_formula
 from common.schemas.graders.base import GraderModel, Name
-from common.schemas.graders.checks import PythonGrader, StringCheckGrader, TextSimilarityGrader
+from common.schemas.graders.checks import (
+    JsonSchemaGrader,
+    NumericGrader,
+    PythonGrader,
+    RegexGrader,
+    StringCheckGrader,
+    TextSimilarityGrader,
+    ToolCallsGrader,
+    TrajectoryGrader,
+)
 from common.schemas.graders.judges import LabelModelGrader, PairwiseModelGrader, ScoreModelGrader
 from common.schemas.graders.rag import AnswerRelevanceGrader, ContextPrecisionGrader, ContextRecallGrader, FaithfulnessGrader
 from common.schemas.graders.rubric import RubricModelGrader
@@ -19,7 +28,16 @@ if TYPE_CHECKING:
 
 _Rag = FaithfulnessGrader | AnswerRelevanceGrader | ContextPrecisionGrader | ContextRecallGrader
 _Judge = ScoreModelGrader | LabelModelGrader | PairwiseModelGrader | RubricModelGrader
-_Single = StringCheckGrader | TextSimilarityGrader | _Judge | _Rag | PythonGrader
+_Check = (
+    StringCheckGrader
+    | TextSimilarityGrader
+    | JsonSchemaGrader
+    | NumericGrader
+    | RegexGrader
+    | ToolCallsGrader
+    | TrajectoryGrader
+)
+_Single = _Check | _Judge | _Rag | PythonGrader
 SingleGrader = Annotated[_Single, Field(discriminator="type")]
 
 

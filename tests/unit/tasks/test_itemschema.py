@@ -109,7 +109,7 @@ def test_digests_tell_schemas_apart() -> None:
 
 
 def test_work_is_bounded() -> None:
-    """Alternatives that refer to each other, and lists whose entries must differ, take no more than a bounded number of steps."""
+    """Alternatives that refer to each other, and lists whose entries must differ, take a bounded number of steps."""
     both = [{"$ref": "#/$defs/next"}, {"$ref": "#/$defs/next"}]
     looping = {"$defs": {"next": {"properties": {"a": {"anyOf": both}}, "required": ["b"]}}, "$ref": "#/$defs/next"}
     deep: dict[str, Any] = {}
