@@ -103,6 +103,11 @@ def _lines(summary: RunSummary) -> list[str]:
         f"tokens  {usage.total_tokens:,} ({usage.prompt_tokens:,} in, {usage.completion_tokens:,} out)",
         f"cost    {cost(summary)}",
     ]
+    if summary.suspect:
+        lines.append(f"SUSPECT {plain(summary.suspect_reason or 'a canary did not pass')}")
+    if summary.stopped is not None:
+        stopped = summary.stopped
+        lines.append(f"stopped after {stopped.at_items:,} items: {plain(stopped.rule)}, decided: {stopped.decision}")
     if summary.error is not None:
         lines.append(f"error   {plain(summary.error.code, limit=60)}: {plain(summary.error.message)}")
     for grader in summary.graders:

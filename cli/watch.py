@@ -115,6 +115,7 @@ def _from_run_object(answer: Any, run: StartedRun) -> RunSummary:
         passed, failed, errored = (int(counts.get(name) or 0) for name in ("passed", "failed", "errored"))
         done = passed + failed + errored
         models = [_model_usage(entry) for entry in answer.get("per_model_usage") or []]
+        notes = answer.get("knudge") or {}
         return RunSummary.model_validate({
             "run_id": run.run_id,
             "eval_id": run.eval_id,
@@ -134,6 +135,8 @@ def _from_run_object(answer: Any, run: StartedRun) -> RunSummary:
             "cost_microusd": None,
             "cost_usd": None,
             "report_url": run.report_url,
+            "suspect": bool(notes.get("suspect")),
+            "suspect_reason": notes.get("suspect_reason"),
         })  # fmt: skip
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CannotRun("the server's answer is not a run of the Evals API") from error

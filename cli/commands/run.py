@@ -106,7 +106,8 @@ def _follow(api: Any, started: Any, *, aggregate_url: str | None, wanted: bool, 
 def _exit_code(looks: Sequence[Look], results: Sequence[GateResult]) -> int:
     if any(look.summary.status != "completed" for look in looks):
         return COULD_NOT_RUN
-    return PASSED if all(result.passed for result in results) else GATE_FAILED
+    sound = not any(look.summary.suspect for look in looks)
+    return PASSED if sound and all(result.passed for result in results) else GATE_FAILED
 
 
 def _print(looks: Sequence[Look], results: Sequence[GateResult], *, allow_unscored: bool) -> int:
@@ -123,6 +124,8 @@ def _print(looks: Sequence[Look], results: Sequence[GateResult], *, allow_unscor
             click.echo(f"knudge: {look.run.name}: no summary to be had; means, cost and 'simulated' are unknown", err=True)
         if look.summary.status != "completed":
             click.echo(f"knudge: {look.run.name}: the run has {look.summary.status}", err=True)
+        if look.summary.suspect:
+            click.echo(f"knudge: {look.run.name}: its figures are not to be believed, a canary did not pass", err=True)
     return _exit_code(looks, results)
 
 

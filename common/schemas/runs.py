@@ -173,10 +173,11 @@ class ModelUsage(Model):
 
 
 class WorstItem(Model):
-    """An item with one of a grader's lowest scores."""
+    """An item with one of a grader's lowest scores. ``index`` is its position in the run, ``line`` its line in the data."""
 
     index: int
     score: float
+    line: int | None = None
 
 
 class RunSummary(Model):

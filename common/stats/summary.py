@@ -141,12 +141,17 @@ def summarise(
         usage=sum((usage.usage for usage in models), Usage()),
         cost_microusd=cost,
         cost_usd=usd(cost),
-        worst={grader.name: list(worst.get(index, ())) for index, grader in enumerate(plan.graders)},
+        worst={grader.name: _with_lines(plan, worst.get(index, ())) for index, grader in enumerate(plan.graders)},
         canaries=canaries,
         suspect=doubt is not None,
         suspect_reason=doubt,
         stopped=state.stopped,
     )
+
+
+def _with_lines(plan: RunPlan, items: Iterable[WorstItem]) -> list[WorstItem]:
+    arrangement = plan.arrangement
+    return [item.model_copy(update={"line": arrangement.place(item.index).line}) for item in items]
 
 
 def _count_verdict(added: Counter[str], key: str, grader: Grader, verdict: Verdict) -> None:

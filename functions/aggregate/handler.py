@@ -143,7 +143,7 @@ class Handler:
             for index, grader in sorted(judged.verdicts):
                 verdict = judged.verdicts[index, grader]
                 if verdict.unscored is not None:
-                    yield UnscoredVerdict(index, verdict)
+                    yield UnscoredVerdict(plan.arrangement.place(index).line, verdict)
             after = indexes[-1]
 
 

@@ -33,7 +33,7 @@ _NAME_LIMIT = 200
 
 @dataclass(frozen=True, slots=True)
 class UnscoredVerdict:
-    """A verdict without a score, and the item it is about."""
+    """A verdict without a score, and the line in the data of the item it is about."""
 
     index: int
     verdict: Verdict
@@ -41,7 +41,7 @@ class UnscoredVerdict:
 
 @dataclass(frozen=True, slots=True)
 class WorstView:
-    """One of a grader's lowest-scored items, as shown."""
+    """One of a grader's lowest-scored items, as shown. ``index`` is its line in the data."""
 
     index: int
     score: float
@@ -157,13 +157,14 @@ def _worst_views(grader: GraderSummary, kept: Sequence[WorstItem], load: Load, *
 
 
 def _worst_view(entry: WorstItem, grader: str, found: ItemResult | None) -> WorstView:
+    number = entry.index if entry.line is None else entry.line
     if found is None or not found.verdicts:
-        return WorstView(entry.index, entry.score, "This item is no longer kept.", kept=False)
+        return WorstView(number, entry.score, "This item is no longer kept.", kept=False)
     verdict = next((verdict for verdict in found.verdicts if verdict.name == grader), None)
     output = found.sample.output_text if found.sample else None
     reason = verdict.reason if verdict else None
     return WorstView(
-        index=entry.index,
+        index=number,
         score=entry.score,
         failed=verdict is not None and verdict.passed is False,
         preview=one_line(reason or output or "", limit=_PREVIEW_LIMIT),

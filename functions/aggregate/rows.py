@@ -42,6 +42,7 @@ def json_row(result: ItemResult) -> dict[str, Any]:
     whole = result.model_dump(mode="json")
     return {
         "index": result.index,
+        "line": result.line,
         "outcome": item_outcome(result.verdicts),
         "item": whole["item"],
         "sample": whole["sample"],
@@ -59,13 +60,14 @@ def ndjson_line(result: ItemResult) -> bytes:
 def csv_header(graders: Sequence[str]) -> bytes:
     """Column names. Graders are columns of their own, in the run's order."""
     names = [f"{grader}.{part}" for grader in graders for part in _PER_GRADER]
-    return _line(["index", "outcome", "item", "output", *names, "tokens", "cost_usd"])
+    return _line(["index", "line", "outcome", "item", "output", *names, "tokens", "cost_usd"])
 
 
 def csv_line(result: ItemResult, graders: Sequence[str]) -> bytes:
     """Cells in the order of `csv_header`. Empty: no score, or a cost that is unknown; 0 means free."""
     cells: list[Cell] = [
         result.index,
+        result.line,
         item_outcome(result.verdicts),
         orjson.dumps(result.item).decode(),
         result.sample.output_text if result.sample else None,

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from common.schemas.canaries import CanaryFailure, CanarySummary
 from common.schemas.evaluation import Unscored, Usage
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, WorstItem
+from common.schemas.stopping import Stopped
 from functions.aggregate.page import content_security_policy
 from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, render
 from tests.support.pages import HOSTILE, Page
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from common.schemas.runs import ItemResult
 
     Build = Callable[..., ItemResult]
+
+
+CANARIES = CanarySummary(total=9, done=9, passed=8, failed=1, unscored=0)
+STOPPED = Stopped(rule="a: mean 0.5", decision="above", at_items=3)
 
 
 def page_of(summary: RunSummary, items: list[ItemResult] | None = None, unscored: list[UnscoredVerdict] | None = None) -> Page:
@@ -43,6 +49,11 @@ def everything(summary: RunSummary, item: Build, text: str) -> Page:
             "eval_id": text,
             "graders": [grader, labels],
             "worst": {text: [WorstItem(index=4, score=1.0)]},
+            "suspect": True,
+            "suspect_reason": text,
+            "canaries": CanarySummary(
+                total=1, done=1, passed=0, failed=1, unscored=0, failing=[CanaryFailure(line=0, grader=text, outcome="failed")]
+            ),
             "models": [ModelUsage(model=text, calls=1, unpriced_calls=1), ModelUsage(model=text, role="target", calls=1)],
         }
     )
@@ -123,6 +134,11 @@ def test_a_complete_real_run_has_no_banner(summary: RunSummary) -> None:
     ("change", "told"),
     [
         ({"simulated": True}, "Simulated. A simulator took part"),
+        (
+            {"suspect": True, "suspect_reason": "1 of 9 canaries failed", "canaries": CANARIES},
+            "Not to be believed. 1 of 9 canaries",
+        ),
+        ({"done": 4, "stopped": STOPPED}, "Stopped early. a: mean 0.5 was decided after 3 items in random order: above ."),
         ({"status": "in_progress", "done": 4, "ended_at": None}, "Not complete. 6 of 10 items are still to be judged."),
         ({"status": "queued", "done": 0, "started_at": None, "ended_at": None}, "Not complete. 10 of 10 items"),
         ({"status": "canceled", "done": 4}, "Canceled. This run ended with 4 of 10 items judged."),

@@ -55,8 +55,9 @@ def test_what_is_unknown_stays_empty(item: Build) -> None:
 
 def test_csv_cells(item: Build) -> None:
     """Every column holds what its name says."""
-    assert read(rows.csv_line(item(label="poor"), GRADERS)) == {
+    assert read(rows.csv_line(item(label="poor").model_copy(update={"line": 2}), GRADERS)) == {
         "index": "4",
+        "line": "2",
         "outcome": "failed",
         "item": '{"question":"How long may I keep it?","reference":"30 days"}',
         "output": "Whenever you like.",

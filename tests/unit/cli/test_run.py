@@ -28,6 +28,7 @@ class EvalsServer:
     status: str = "completed"
     unscored: int = 0
     simulated: bool = False
+    suspect: bool = False
     polls_until_done: int = 0
     evals: list[dict[str, Any]] = field(default_factory=list)
     files: list[bytes] = field(default_factory=list)
@@ -73,6 +74,7 @@ class EvalsServer:
             "error": {"code": "judge_away", "message": "no judge"} if self.status == "failed" else None,
             "created_at": 1,
             "report_url": f"{self.url}/runs/{run_id}/report",
+            "knudge": {"suspect": self.suspect},
             "result_counts": {"total": 10, "passed": passed, "failed": 10 - passed - self.unscored, "errored": self.unscored},
             "per_testing_criteria_results": [
                 {"testing_criteria": "correctness", "passed": passed, "failed": 10 - passed - self.unscored}
@@ -123,6 +125,7 @@ class EvalsServer:
             models=[],
             cost_microusd=None if self.simulated else 1234,
             report_url=run["report_url"],
+            suspect=self.suspect,
         )
         return {**summary.model_dump(mode="json"), "a_field_of_tomorrow": 1}
 
@@ -164,6 +167,21 @@ def test_an_eval_is_created_once_and_found_again(
     assert len(server.evals) == 4
     assert "testing_criteria" in server.evals[-1]
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("aggregate", [True, False])
+def test_a_suspect_run_is_a_failed_gate(
+    server: EvalsServer,
+    eval_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    aggregate: bool,  # noqa: FBT001
+) -> None:
+    """A run with a canary that did not pass ends with exit code 1, also without gates, whoever tells of it."""
+    server.suspect, server.aggregate = True, aggregate
+    assert _run(server, eval_file) == 1
+    told = capsys.readouterr()
+    assert "SUSPECT" in told.out
+    assert "not to be believed" in told.err
 
 
 def test_the_whole_way_with_two_runs(server: EvalsServer, eval_file: Path, capsys: pytest.CaptureFixture[str]) -> None:

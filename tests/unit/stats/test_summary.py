@@ -181,7 +181,7 @@ def test_a_summary_carries_the_plan_the_state_and_the_worst() -> None:
     )
     assert (found.status, found.error, found.created_at, found.started_at, found.ended_at) == ("failed", error, 1, 2, 9)
     assert found.outstanding == 4
-    assert found.worst == {"score": [], "label": [WorstItem(index=4, score=0.0)]}
+    assert found.worst == {"score": [], "label": [WorstItem(index=4, score=0.0, line=4)]}
 
 
 @pytest.mark.parametrize(
