@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _COMMANDS = {
     "run": "cli.commands.run",
     "report": "cli.commands.report",
+    "compare": "cli.commands.compare",
     "import": "cli.commands.importing",
     "keys": "cli.commands.keys",
     "cache": "cli.commands.cache",

@@ -288,7 +288,7 @@ def run_warnings(run: ComparedRun, name: str) -> Iterator[str]:
     if run.suspect:
         yield f"{name} is SUSPECT: a canary failed, so its scores are not to be believed"
     if run.stopped:
-        yield f"{name} stopped early, at {run.done} of {run.total} items: these intervals assume a fixed number and are too narrow"
+        yield f"{name} stopped early, at {run.done} of {run.total} items: intervals that assume a fixed number are too narrow"
     elif not run.complete:
         yield f"{name} is not complete: {run.done} of {run.total} items are counted ({run.status})"
     if run.simulated:

@@ -11,7 +11,8 @@ from functions.aggregate.page import BINARY_TYPES, stylesheet, template
 if TYPE_CHECKING:
     from common.schemas.comparison import Comparison, Figures, GraderComparison, Measured
 
-Tone = Literal["better", "worse", "open"]
+Tone = Literal["better", "worse", "open", "plain"]
+Unit = Literal["score", "share"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,11 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Plot:
-    """Rows over one axis. ``axis`` holds the ticks; ``margin`` where the margin is drawn on it."""
+    """Rows over one axis. ``adjusted``: its differences are those whose p-values are adjusted."""
 
     title: str
-    unit: Literal["score", "share"]
+    unit: Unit
+    adjusted: bool
     rows: tuple[Row, ...]
     axis: charts.Interval
 
@@ -49,14 +51,13 @@ class GraderView:
 
 def render(comparison: Comparison, *, rendered_at: int) -> str:
     """The page. ``rendered_at`` in unix seconds."""
-    views = [_view(number, grader, comparison.margin) for number, grader in enumerate(comparison.graders, start=1)]
+    views = [_view(number, grader, comparison) for number, grader in enumerate(comparison.graders, start=1)]
     return template("compare.html").render(
         css=stylesheet(),
         found=comparison,
         runs=(("a, the baseline", comparison.a), ("b, the candidate", comparison.b)),
         graders=views,
         summary=[(view, view.plots[0].rows[0]) for view in views],
-        alpha=1 - comparison.level,
         level=f"{comparison.level * 100:g} %",
         rendered_at=rendered_at,
         width=charts.WIDTH,
@@ -64,39 +65,45 @@ def render(comparison: Comparison, *, rendered_at: int) -> str:
     )
 
 
-def _view(number: int, grader: GraderComparison, margin: float | None) -> GraderView:
+def _view(number: int, grader: GraderComparison, found: Comparison) -> GraderView:
     low, high = grader.range
     binary = grader.type in BINARY_TYPES
-    passes = _plot("Difference of the pass rates", "share", grader, span=1.0, margin=margin if binary else None)
-    means = () if binary else (_plot("Difference of the means", "score", grader, span=high - low, margin=margin),)
-    return GraderView(f"grader-{number}", grader, high - low, binary, (*means, passes))
+    plots = [_plot("Difference of the pass rates", "share", grader, found, adjusted=binary)]
+    if not binary:
+        plots.insert(0, _plot("Difference of the means", "score", grader, found, adjusted=True))
+    return GraderView(f"grader-{number}", grader, high - low, binary, tuple(plots))
 
 
-def _plot(title: str, unit: Literal["score", "share"], grader: GraderComparison, *, span: float, margin: float | None) -> Plot:
+def _plot(title: str, unit: Unit, grader: GraderComparison, found: Comparison, *, adjusted: bool) -> Plot:
+    """``adjusted`` ones show the margin, too: it is about the same difference."""
+    margin = found.margin if adjusted else None
     named: list[tuple[str | None, Figures]] = [("all items", grader), *((part.slice, part) for part in grader.slices)]
-    found = [(name, figures, _measured(figures, unit)) for name, figures in named]
-    ends = [end for _, _, each in found for end in (each.interval or ()) + ((each.mean,) if each.mean is not None else ())]
+    values = [_measured(figures, unit) for _, figures in named]
+    ends = [end for value in values for end in value.interval or ((value.mean,) if value.mean is not None else ())]
+    span = 1.0 if unit == "share" else grader.range[1] - grader.range[0]
     axis = charts.axis_around_zero([*ends, *(() if margin is None else (margin,))], span=span)
     mark = None if margin is None else -margin
     rows = tuple(
         Row(
             name=name,
             figures=figures,
-            measured=each,
-            drawn=charts.interval(axis, each.mean, ends=each.interval, mark=mark),
-            tone=_tone(each),
+            measured=value,
+            drawn=charts.interval(axis, value.mean, ends=value.interval, mark=mark),
+            tone=_tone(figures, alpha=1 - found.level) if adjusted else "plain",
             in_slice=number > 0,
         )
-        for number, (name, figures, each) in enumerate(found)
+        for number, ((name, figures), value) in enumerate(zip(named, values, strict=True))
     )
-    return Plot(title, unit, rows, charts.interval(axis, None, mark=mark))
+    return Plot(title, unit, adjusted, rows, charts.interval(axis, None, mark=mark))
 
 
-def _measured(figures: Figures, unit: Literal["score", "share"]) -> Measured:
+def _measured(figures: Figures, unit: Unit) -> Measured:
     return figures.difference if unit == "score" else figures.passes.difference
 
 
-def _tone(measured: Measured) -> Tone:
-    if measured.interval is None or measured.interval[0] <= 0 <= measured.interval[1]:
+def _tone(figures: Figures, *, alpha: float) -> Tone:
+    """What holds after the adjustment is coloured, and nothing else."""
+    mean = figures.difference.mean
+    if not mean or figures.p_holm is None or figures.p_holm >= alpha:
         return "open"
-    return "better" if measured.interval[0] > 0 else "worse"
+    return "better" if mean > 0 else "worse"
