@@ -281,10 +281,14 @@ class Ranking(Model):
 
 
 class RunRanking(Ranking):
-    """Answer of ``/runs/{id}/ranking``; provisional while ``done`` is below ``total``."""
+    """Answer of ``/runs/{id}/ranking``; provisional while ``done`` is below ``total``.
+
+    ``inconsistent`` counts those of the ``n`` pairs that the judge decided differently in the other order: they are draws.
+    """
 
     run_id: str
     grader: str
     done: int
     total: int
+    inconsistent: int = 0
     simulated: bool = False

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from functions.aggregate.judged import Reading
 
 _WINNERS = {"left": 1.0, "tie": 0.5, "right": 0.0}
+_INCONSISTENT = "inconsistent"
 _NAME_LIMIT = 200
 _TOO_MANY_FOR_INTERVALS = f"no bootstrap intervals: more than {MAX_BOOTSTRAP_CONTESTANTS} contestants"
 
@@ -46,6 +47,7 @@ class _Count:
     """What a run's items came to while they were read."""
 
     done: int = 0
+    inconsistent: int = 0
     simulated: bool = False
     dropped: Counter[str] = field(default_factory=Counter)
 
@@ -75,6 +77,7 @@ def run_ranking(query: RankingQuery, reading: Reading) -> RunRanking:
         run_id=reading.plan.run_id,
         grader=query.grader,
         done=count.done,
+        inconsistent=count.inconsistent,
         total=reading.plan.item_count,
         simulated=count.simulated,
     )
@@ -130,6 +133,7 @@ def _comparisons(query: RankingQuery, reading: Reading, count: _Count) -> Iterat
         if isinstance(found, str):
             count.dropped[found] += 1
         else:
+            count.inconsistent += verdict.label == _INCONSISTENT
             yield found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,22 +32,28 @@ from common.schemas.statistics import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
     from functions.aggregate.judged import Reading
     from functions.aggregate.records import Records
 
 _HEADERS = {"cache-control": "no-store"}
 _MAX_BYTES = 32 * 1024 * 1024
-_AT_ONCE = 2
+_SMALL_BYTES = 1024 * 1024
+_READING_AT_ONCE, _LARGE_AT_ONCE = 4, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """``/agreement`` and ``/rankings``, of a run or of rows handed in. ``clock`` is the monotonic clock of deadlines."""
+    """``/agreement`` and ``/rankings``, of a run or of rows handed in. ``clock`` is the monotonic clock of deadlines.
+
+    Few runs are ``reading`` at a time, and one ``large`` body is worked on: that takes some 200 MB and a processor for seconds.
+    """
 
     records: Records
     clock: Callable[[], float] = time.monotonic
-    places: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_AT_ONCE))
+    reading: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_READING_AT_ONCE))
+    large: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_LARGE_AT_ONCE))
 
     def routes(self) -> list[Route]:
         """The routes."""
@@ -97,7 +103,7 @@ class Statistics:
         from functions.aggregate.agreement import run_agreement
 
         query = parse_query(request.query, AgreementQuery)
-        with self._place():
+        with _place(self.reading):
             return json_response(run_agreement(query, self._reading(request, query.grader)), headers=_HEADERS)
 
     def run_ranking(self, request: Request) -> Response:
@@ -105,7 +111,7 @@ class Statistics:
         from functions.aggregate.ranking import run_ranking
 
         query = parse_query(request.query, RankingQuery)
-        with self._place():
+        with _place(self.reading):
             return json_response(run_ranking(query, self._reading(request, query.grader)), headers=_HEADERS)
 
     def agreement(self, request: Request) -> Response:
@@ -113,7 +119,7 @@ class Statistics:
         from functions.aggregate.agreement import observer_agreement, pair_agreement
         from functions.aggregate.given import given
 
-        with self._place():
+        with self._room(request):
             rows = given(request, body=AgreementBody, options=AgreementOptions)
             by_unit = "unit" in rows.first_fields()
             with rows.naming_rows():
@@ -126,7 +132,7 @@ class Statistics:
         from functions.aggregate.given import given
         from functions.aggregate.ranking import given_ranking
 
-        with self._place():
+        with self._room(request):
             rows = given(request, body=RankingsBody, options=RankingOptions)
             with rows.naming_rows():
                 return json_response(given_ranking(rows.read(RankingRow), rows.options), headers=_HEADERS)
@@ -137,12 +143,18 @@ class Statistics:
         plan = self.records.owned(request.params["run_id"], project=request.caller.project)
         return Reading.of(plan, grader, self.records, deadline_s=request.deadline_s, clock=self.clock)
 
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        """Few at a time: each may hold tens of megabytes, and a processor for seconds."""
-        if not self.places.acquire(blocking=False):
-            raise Overloaded("statistics are being worked out for others, try again", retry_after_s=2.0)
-        try:
-            yield
-        finally:
-            self.places.release()
+    def _room(self, request: Request) -> AbstractContextManager[None]:
+        """A place before the first byte of a large body is read; small ones need none."""
+        declared = request.headers.get("content-length", "")
+        small = declared.isdecimal() and int(declared) <= _SMALL_BYTES
+        return nullcontext() if small else _place(self.large)
+
+
+@contextmanager
+def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
+    if not places.acquire(blocking=False):
+        raise Overloaded("statistics are being worked out for others, try again", retry_after_s=2.0)
+    try:
+        yield
+    finally:
+        places.release()
