@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cli.tables import NONE, SIMULATED
 from cli.text import plain
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from rich.console import Console
     from rich.table import Table
@@ -21,12 +22,21 @@ _TINY_P = 0.001
 _VERDICTS = {"not_worse": "not worse", "worse": "WORSE", "undecided": "undecided"}
 
 
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A heading and what stands under it; narrow terminals get fewer columns, rather than cut ones."""
+
+    heading: str
+    cell: Callable[[Figures], str]
+    wide_only: bool = False
+
+
 def print_comparison(console: Console, found: Comparison) -> None:
     """The table of means, that of passes, and the lines about the runs."""
-    level = f"{found.level * 100:g} %"
     title = f"b {plain(found.b.name, limit=40)} against a {plain(found.a.name, limit=40)}"
-    console.print(_table(found, title=f"{title} · means", level=level, shares=False, wide=console.width >= _WIDE))
-    console.print(_table(found, title="pass rates", level=level, shares=True, wide=console.width >= _WIDE))
+    rows, wide = list(_rows(found)), console.width >= _WIDE
+    console.print(_table(f"{title} · means", rows, _means(found), wide=wide))
+    console.print(_table("pass rates", rows, _passes(found), wide=wide))
     for line in _lines(found):
         console.print(line)
     for warning in found.warnings:
@@ -55,26 +65,48 @@ def _decided_by(result: PairGateResult) -> str:
     return f"{result.reason}; b - a {result.value:+.4g}, {bound}, {result.pairs:,} pairs"
 
 
-def _table(found: Comparison, *, title: str, level: str, shares: bool, wide: bool) -> Table:
+def _table(title: str, rows: Sequence[tuple[str, Figures]], columns: Sequence[Column], *, wide: bool) -> Table:
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(title, overflow="fold"), title_justify="left", title_style="bold")
     table.add_column("grader", overflow="fold", min_width=8)
-    headings = ["a", "b", f"b - a [{level}]", *_heads(found, shares=shares), "pairs"]
-    for heading in [*headings, "unscored a, b"] if wide else headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    for name, figures in _rows(found):
-        cells = [name, *_cells(figures, shares=shares, margin=found.margin), f"{figures.paired:,}"]
-        unscored = f"{figures.a.unscored:,}, {figures.b.unscored:,}"
-        table.add_row(*(Text(cell) for cell in ([*cells, unscored] if wide else cells)))
+    shown = [column for column in columns if wide or not column.wide_only]
+    for column in shown:
+        table.add_column(column.heading, justify="right", no_wrap=True)
+    for name, figures in rows:
+        table.add_row(Text(name), *(Text(column.cell(figures)) for column in shown))
     return table
 
 
-def _heads(found: Comparison, *, shares: bool) -> list[str]:
-    if shares:
-        return ["only a", "only b", "McNemar p"]
-    return ["p, Holm", f"margin {found.margin:g}"] if found.margin is not None else ["p, Holm"]
+def _means(found: Comparison) -> list[Column]:
+    columns = [
+        Column("a", lambda row: _mean(row.a.mean.mean), wide_only=True),
+        Column("b", lambda row: _mean(row.b.mean.mean), wide_only=True),
+        Column(f"b - a [{found.level * 100:g} %]", lambda row: _gap(row.difference, factor=1)),
+        Column("p, Holm", lambda row: _p(row.p_holm)),
+        Column("pairs", lambda row: f"{row.paired:,}"),
+        Column("unscored a, b", lambda row: f"{row.a.unscored:,}, {row.b.unscored:,}", wide_only=True),
+    ]
+    if found.margin is not None:
+        columns.append(
+            Column(
+                f"margin {found.margin:g}", lambda row: _VERDICTS[row.non_inferiority.verdict] if row.non_inferiority else NONE
+            )
+        )
+    return columns
+
+
+def _passes(found: Comparison) -> list[Column]:
+    return [
+        Column("a", lambda row: _share(row.a.pass_rate.mean), wide_only=True),
+        Column("b", lambda row: _share(row.b.pass_rate.mean), wide_only=True),
+        Column(f"b - a [{found.level * 100:g} %]", lambda row: _gap(row.passes.difference, factor=100)),
+        Column("only a", lambda row: f"{row.passes.only_a:,}"),
+        Column("only b", lambda row: f"{row.passes.only_b:,}"),
+        Column("McNemar p", lambda row: _p(row.passes.p)),
+        Column("pairs", lambda row: f"{row.paired:,}", wide_only=True),
+    ]
 
 
 def _rows(found: Comparison) -> Iterator[tuple[str, Figures]]:
@@ -82,17 +114,6 @@ def _rows(found: Comparison) -> Iterator[tuple[str, Figures]]:
         yield plain(grader.name, limit=60), grader
         for part in grader.slices:
             yield f"  {NONE if part.slice is None else plain(part.slice, limit=40)}", part
-
-
-def _cells(figures: Figures, *, shares: bool, margin: float | None) -> list[str]:
-    if shares:
-        passes = figures.passes
-        sides = [_share(figures.a.pass_rate.mean), _share(figures.b.pass_rate.mean)]
-        return [*sides, _gap(passes.difference, factor=100), f"{passes.only_a:,}", f"{passes.only_b:,}", _p(passes.p)]
-    cells = [_mean(figures.a.mean.mean), _mean(figures.b.mean.mean), _gap(figures.difference, factor=1), _p(figures.p_holm)]
-    if margin is None or figures.non_inferiority is None:
-        return cells
-    return [*cells, _VERDICTS[figures.non_inferiority.verdict]]
 
 
 def _mean(value: float | None) -> str:
