@@ -11,6 +11,7 @@ import pytest
 from common.errors import InvalidInput, NotFound
 from common.schemas.evaluation import Unscored, Verdict
 from common.schemas.runs import StoredSample
+from common.schemas.stopping import Stopped
 from common.store.deadletters import DeadLetterStore
 from common.store.results import ResultStore, indexes_in
 from common.store.runs import WORST_KEPT, FoldItem, Issue, RunStore
@@ -322,3 +323,41 @@ def test_dead_letters_are_bounded_and_release_their_items(client: redis.Redis, r
     assert len(letters.list(plan.run_id, limit=5000)) == 1000
     letters.append({"n": 0})
     assert letters.list() == [{"n": 0}]
+
+
+def test_a_run_that_stops_is_completed_once(runs: RunStore, make_run: MakeRun) -> None:
+    """One of many callers ends it; nothing more is issued, what arrives later still counts, and completes nothing again."""
+    plan = make_run(10, window=4)
+    issue(runs, plan)
+    runs.fold(plan, [fold_item(0), fold_item(1)])
+    decided = Stopped(rule="a: mean above 0.5", decision="above", at_items=2, interval=(0.6, 1.0))
+    with ThreadPoolExecutor(8) as pool:
+        before = list(pool.map(lambda _: runs.stop(plan.run_id, decided), range(8)))
+    assert sorted(before) == ["completed"] * 7 + ["in_progress"]
+    state = runs.state(plan.run_id)
+    assert (state.status, state.stopped, state.outstanding, state.completed_event) == ("completed", decided, 0, "pending")
+    assert not runs.issue(plan.run_id, lease_s=60, attempts=3).active
+    folded = runs.fold(plan, [fold_item(index) for index in range(10)])
+    assert (folded.new, folded.completed, folded.ask_for_more, folded.done) == (8, False, False, 10)
+
+
+def test_a_run_that_has_ended_otherwise_does_not_stop(runs: RunStore, make_run: MakeRun) -> None:
+    """A decision that comes too late changes nothing."""
+    plan = make_run(10)
+    runs.cancel(plan.run_id)
+    assert runs.stop(plan.run_id, Stopped(rule="r", decision="below", at_items=1)) == "canceled"
+    assert (runs.state(plan.run_id).status, runs.state(plan.run_id).stopped) == ("canceled", None)
+
+
+def test_a_canary_is_done_but_no_outcome(runs: RunStore, client: redis.Redis, make_run: MakeRun) -> None:
+    """A canary counts towards the end of the run and in the sums it names, and shows up nowhere else."""
+    plan = make_run(3)
+    mixed = plan.model_copy(update={"item_count": 2, "canary_count": 1, "canary_dataset_id": plan.dataset_id})
+    assert mixed.arrangement.canary_positions() == [1]
+    runs.fold(mixed, [fold_item(0, score=1.0), FoldItem(1, None, {"canary.passed": 1})])
+    assert runs.fold(mixed, [fold_item(2, score=0.0)]).completed
+    results = ResultStore(client)
+    assert runs.sums(plan.run_id)["canary.passed"] == 1
+    assert indexes_in(results.finished(mixed), after=None, limit=9) == [0, 2]
+    assert [indexes_in(results.finished(mixed, outcome=kind), after=None, limit=9) for kind in ("pass", "fail")] == [[0, 2], []]
+    assert [entry.index for entry in runs.worst(mixed)[0]] == [2, 0]

@@ -78,3 +78,14 @@ def test_a_deleted_run_leaves_no_vector(client: redis.Redis, runs: RunStore, mak
     runs.fold(plan, [FoldItem(1, "pass", {}, {0: 1.0, 1: 1.0}, passed={0, 1})])
     runs.delete(plan.run_id)
     assert [key for key in client.scan_iter() if plan.run_id.encode() in key] == []
+
+
+def test_the_beginning_ends_at_the_first_gap(client: redis.Redis, runs: RunStore, make_run: MakeRun) -> None:
+    """Scores beyond a position that is not folded yet are left out, whatever has come after it."""
+    plan, store = make_run(20), ScoreStore(client)
+    seen = [store.beginning(plan, 0)]
+    for index in (1, 0, 3, 2, *range(4, 20)):
+        runs.fold(plan, [FoldItem(index, "pass", {}, {0: index / 2})])
+        seen.append(store.beginning(plan, 0))
+    assert [len(unpacked(part)) for part in seen] == [0, 0, 2, 2, *range(4, 21)]
+    assert unpacked(seen[-1]) == [index / 2 for index in range(20)]

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from cli.gates import Gate, check, parse
 from common.schemas.runs import GraderSummary, RunSummary
+from common.schemas.stopping import Stopped
 
 
 def _summary(grader: GraderSummary, *, total: int) -> RunSummary:
@@ -89,6 +90,14 @@ def test_items_without_any_verdict_count_as_missing() -> None:
     """Items that a run never got to are as missing as those whose judge gave no verdict."""
     (result,) = check(_summary(_grader(passed=8, failed=0), total=10), [parse("correctness=0.9")], allow_unscored=False)
     assert (result.missing, result.passed) == (2, False)
+
+
+def test_items_that_a_stop_rule_made_needless_are_not_missing() -> None:
+    """A run that stopped early is judged by its items so far, a random sample of all."""
+    stopped = Stopped(rule="correctness: mean above 2", decision="above", at_items=8)
+    summary = _summary(_grader(passed=8, failed=0), total=8).model_copy(update={"total": 100, "stopped": stopped})
+    (result,) = check(summary, [parse("correctness=0.9")], allow_unscored=False)
+    assert (result.missing, result.passed) == (0, True)
 
 
 @pytest.mark.parametrize("allow_unscored", [True, False])
