@@ -8,6 +8,7 @@ from common.errors import Conflict, InvalidInput, NotFound
 from common.schemas.runs import EvalVersion
 from common.store import keys
 from common.store.connect import script, store_errors
+from common.store.idempotency import Identity
 from common.store.paging import Page, members, position_of, tick
 
 if TYPE_CHECKING:
@@ -37,23 +38,24 @@ class EvalStore:
         data_source_config: dict[str, Any],
         metadata: dict[str, str],
         project: str = "default",
+        identity: Identity | None = None,
     ) -> EvalVersion:
-        """Version 1 of a new eval. Three trips."""
-        created = tick(self._client)
+        """Version 1 of a new eval, of this `identity` or any. Three trips."""
+        identity = identity or Identity.new(self._client)
         version = EvalVersion(
-            eval_id=keys.new_id("eval", created),
+            eval_id=identity.id("eval"),
             version=1,
             name=name,
             metadata=metadata,
             data_source_config=data_source_config,
             graders=graders,
-            created_at=created // _MICRO,
-            updated_at=created // _MICRO,
+            created_at=identity.created_at,
+            updated_at=identity.created_at,
             project=project,
         )
-        self._add(version, updated=created)
+        self._add(version, updated=identity.tick_us)
         with store_errors():
-            self._client.zadd(keys.evals(project, "created_at"), {version.eval_id: created})
+            self._client.zadd(keys.evals(project, "created_at"), {version.eval_id: identity.tick_us})
         return version
 
     def get(self, eval_id: str, *, version: int | None = None, project: str | None = None) -> EvalVersion:

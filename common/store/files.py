@@ -9,7 +9,8 @@ from common.schemas.base import Model
 from common.store import keys
 from common.store.connect import store_errors
 from common.store.datasets import DatasetStore
-from common.store.paging import Page, members, position_of, tick
+from common.store.idempotency import Identity
+from common.store.paging import Page, members, position_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,10 +41,18 @@ class FileStore:
         self._client = client
         self.datasets = DatasetStore(client)
 
-    def create(self, writer: DatasetWriter, *, filename: str, purpose: str, project: str = "default") -> FileRecord:
-        """A file over all that `writer` has taken; the writer is finished here."""
-        created = tick(self._client)
-        file_id = keys.new_id("file", created)
+    def create(
+        self,
+        writer: DatasetWriter,
+        *,
+        filename: str,
+        purpose: str,
+        project: str = "default",
+        identity: Identity | None = None,
+    ) -> FileRecord:
+        """A file, of this `identity` or any, over all that `writer` has taken; the writer is finished here."""
+        identity = identity or Identity.new(self._client)
+        file_id = identity.id("file")
         dataset = writer.finish(_holder(file_id))
         record = FileRecord(
             file_id=file_id,
@@ -52,13 +61,13 @@ class FileStore:
             size_bytes=dataset.size_bytes,
             lines=dataset.lines,
             dataset_id=dataset.dataset_id,
-            created_at=created // 1_000_000,
+            created_at=identity.created_at,
             project=project,
         )
         with store_errors():
             pipe = self._client.pipeline(transaction=False)
             pipe.set(keys.file(file_id), record.model_dump_json())
-            pipe.zadd(keys.files(project), {file_id: created})
+            pipe.zadd(keys.files(project), {file_id: identity.tick_us})
             pipe.execute()
         return record
 

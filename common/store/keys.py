@@ -20,7 +20,12 @@ _TICK_DIGITS = 14  # hexadecimal microseconds since 1970, enough until 2255
 
 def new_id(prefix: str, tick_us: int) -> str:
     """A random identifier that sorts by its time of creation, e.g. ``run_00064b9f…``."""
-    return f"{prefix}_{tick_us:0{_TICK_DIGITS}x}{secrets.token_hex(8)}"
+    return identifier(prefix, tick_us, secrets.token_hex(8))
+
+
+def identifier(prefix: str, tick_us: int, suffix: str) -> str:
+    """The identifier made of these parts; `suffix` is hexadecimal."""
+    return f"{prefix}_{tick_us:0{_TICK_DIGITS}x}{suffix}"
 
 
 def tick_of(identifier: str) -> int | None:
@@ -122,6 +127,11 @@ def evaluation(project: str, evaluation_id: str) -> str:
 def evaluation_claim(project: str, evaluation_id: str) -> str:
     """Who is judging a single evaluation right now."""
     return f"kn:evaluation-claim:{_tag(evaluation_id)}:{project}"
+
+
+def idempotency(digest: str) -> str:
+    """Hash: what became of a creating request, by the SHA-256 of its scope and idempotency key."""
+    return f"kn:once:{_tag(digest)}"
 
 
 def api_key(digest: str) -> str:

@@ -15,7 +15,8 @@ from common.schemas.stopping import Stopped
 from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.datasets import DatasetStore, bucket_count, unlink_all
-from common.store.paging import Page, members, position_of, tick
+from common.store.idempotency import Identity
+from common.store.paging import Page, members, position_of
 from common.store.results import OUTCOMES
 
 if TYPE_CHECKING:
@@ -113,13 +114,12 @@ class RunStore:
         self._unissue = client.register_script(script("common.store", "unissue.lua"))
         self._confirm = client.register_script(script("common.store", "confirm_completed.lua"))
 
-    def new_id(self) -> tuple[str, int]:
-        """(run id, its creation in unix seconds). One trip."""
-        created = tick(self._client)
-        return keys.new_id("run", created), created // 1_000_000
+    def new_identity(self) -> Identity:
+        """Of a run to come. One trip."""
+        return Identity.new(self._client)
 
     def create(self, plan: RunPlan) -> None:
-        """Keep the plan and queue the run; one without items is completed at once. ``plan.run_id`` is from `new_id`.
+        """Keep the plan and queue the run; one without items is completed at once. ``plan.run_id`` is from `new_identity`.
 
         Raises:
             NotFound: the dataset is gone.

@@ -13,7 +13,9 @@ from functions.tasks.evals import create_eval, delete_eval, update_eval
 
 if TYPE_CHECKING:
     from common.store.evals import EvalStore
+    from common.store.idempotency import Identity
     from common.store.runs import RunStore
+    from functions.tasks.once import Once
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class EvalRoutes:
 
     evals: EvalStore
     runs: RunStore
+    once: Once
 
     def routes(self) -> list[Route]:
         """Every route of this resource."""
@@ -46,8 +49,16 @@ class EvalRoutes:
 
     def create(self, request: Request) -> Response:
         """``POST /v1/evals``."""
-        version = create_eval(parse(request.body, api.EvalCreate), self.evals, project=request.caller.project)
-        return json_response(views.eval_object(version), 201)
+        project = request.caller.project
+
+        def make(identity: Identity | None) -> api.EvalObject:
+            body = parse(request.body, api.EvalCreate)
+            return views.eval_object(create_eval(body, self.evals, project=project, identity=identity))
+
+        def find(identity: Identity) -> api.EvalObject:
+            return views.eval_object(self.evals.get(identity.id("eval"), project=project))
+
+        return self.once(request, make=make, find=find)
 
     def get(self, request: Request) -> Response:
         """``GET /v1/evals/{eval_id}``."""

@@ -8,7 +8,14 @@ from common.errors import InvalidInput, Unsupported
 from common.graders.registry import refuse
 from common.graders.template import check_templates
 from common.schemas import evals as api
-from common.schemas.graders import CascadeGrader, MultiGrader, PanelGrader, RubricModelGrader, ScoreModelGrader
+from common.schemas.graders import (
+    CascadeGrader,
+    ConversationModelGrader,
+    MultiGrader,
+    PanelGrader,
+    RubricModelGrader,
+    ScoreModelGrader,
+)
 from functions.tasks.itemschema import ItemSchema
 
 if TYPE_CHECKING:
@@ -17,13 +24,14 @@ if TYPE_CHECKING:
     from common.schemas.graders import Grader
     from common.schemas.runs import EvalVersion
     from common.store.evals import EvalStore
+    from common.store.idempotency import Identity
     from common.store.runs import RunStore
 
 _CONFIG = "/data_source_config"
 
 
-def create_eval(body: api.EvalCreate, evals: EvalStore, *, project: str) -> EvalVersion:
-    """A new eval.
+def create_eval(body: api.EvalCreate, evals: EvalStore, *, project: str, identity: Identity | None = None) -> EvalVersion:
+    """A new eval, of this `identity` or any.
 
     Raises:
         Unsupported: a data source that only OpenAI has, or a grader that cannot run here.
@@ -43,6 +51,7 @@ def create_eval(body: api.EvalCreate, evals: EvalStore, *, project: str) -> Eval
         data_source_config=config.model_dump(),
         metadata=body.metadata or {},
         project=project,
+        identity=identity,
     )
 
 
@@ -63,7 +72,7 @@ def delete_eval(eval_id: str, evals: EvalStore, runs: RunStore, *, project: str)
 def with_pass_mark(grader: Grader) -> Grader:
     """`grader` with the pass mark in force written down, so that a later default cannot change what a score meant."""
     changes: dict[str, Any] = {}
-    if isinstance(grader, ScoreModelGrader | RubricModelGrader | PanelGrader):
+    if isinstance(grader, ScoreModelGrader | ConversationModelGrader | RubricModelGrader | PanelGrader):
         changes["pass_threshold"] = grader.threshold
     if isinstance(grader, MultiGrader):
         changes["graders"] = {key: with_pass_mark(sub) for key, sub in grader.graders.items()}

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from common.store.files import FileStore
+    from common.store.idempotency import Identity
+    from functions.tasks.once import Once
 
 _BYTES = "application/octet-stream"
 
@@ -25,6 +27,7 @@ class FileRoutes:
 
     files: FileStore
     max_file_bytes: int
+    once: Once
 
     def routes(self) -> list[Route]:
         """Every route of this resource."""
@@ -50,14 +53,23 @@ class FileRoutes:
 
     def create(self, request: Request) -> Response:
         """``POST /v1/files``."""
-        record = upload(
-            cast("Iterator[bytes]", request.chunks),
-            request.headers.get("content-type", ""),
-            self.files,
-            project=request.caller.project,
-            max_file_bytes=self.max_file_bytes,
-        )
-        return json_response(views.file_object(record))
+        project = request.caller.project
+
+        def make(identity: Identity | None) -> api.FileObject:
+            record = upload(
+                cast("Iterator[bytes]", request.chunks),
+                request.headers.get("content-type", ""),
+                self.files,
+                project=project,
+                max_file_bytes=self.max_file_bytes,
+                identity=identity,
+            )
+            return views.file_object(record)
+
+        def find(identity: Identity) -> api.FileObject:
+            return views.file_object(self.files.get(identity.id("file"), project=project))
+
+        return self.once(request, make=make, find=find, status=200)
 
     def get(self, request: Request) -> Response:
         """``GET /v1/files/{file_id}``."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from common.store.datasets import DatasetWriter
     from common.store.files import FileRecord, FileStore
+    from common.store.idempotency import Identity
 
 PURPOSES = ("evals",)
 _MAX_FIELD_BYTES = 1024
@@ -32,7 +33,15 @@ def upload_limit(max_file_bytes: int) -> int:
     return max_file_bytes + _SLACK_BYTES
 
 
-def upload(chunks: Iterator[bytes], content_type: str, files: FileStore, *, project: str, max_file_bytes: int) -> FileRecord:
+def upload(
+    chunks: Iterator[bytes],
+    content_type: str,
+    files: FileStore,
+    *,
+    project: str,
+    max_file_bytes: int,
+    identity: Identity | None = None,
+) -> FileRecord:
     """Take a multipart upload with the fields ``purpose`` and ``file``, in either order.
 
     Raises:
@@ -53,7 +62,7 @@ def upload(chunks: Iterator[bytes], content_type: str, files: FileStore, *, proj
             raise InvalidInput("a form field 'file' with a file name is required", pointer="/file")
         if (purpose := form.purpose()) is None:
             raise InvalidInput("a form field 'purpose' is required: evals", pointer="/purpose")
-        return files.create(form.writer, filename=form.filename, purpose=purpose, project=project)
+        return files.create(form.writer, filename=form.filename, purpose=purpose, project=project, identity=identity)
 
 
 class _Form:

@@ -16,6 +16,7 @@ from common.schemas.events import PING, RUN_ADVANCE, RunReference
 from common.store.deadletters import DeadLetterStore
 from common.store.evals import EvalStore
 from common.store.files import FileStore
+from common.store.idempotency import IdempotencyStore
 from common.store.imports import ImportStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
@@ -24,6 +25,7 @@ from functions.tasks.dispatch import Dispatcher, Leasing
 from functions.tasks.eval_routes import EvalRoutes
 from functions.tasks.file_routes import FileRoutes
 from functions.tasks.imports import Importer
+from functions.tasks.once import Once
 from functions.tasks.run_routes import RunRoutes
 from functions.tasks.runs import RunMaker
 
@@ -82,6 +84,7 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     """The use cases wired over one store client."""
     evals, files, runs = EvalStore(client), FileStore(client), RunStore(client)
     results, letters = ResultStore(client), DeadLetterStore(client)
+    once = Once(IdempotencyStore(client))
     report_base = settings.public_urls["aggregate"]
     dispatcher = Dispatcher(
         runs,
@@ -92,10 +95,10 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
         report_base=report_base,
     )
     return Handler(
-        evals=EvalRoutes(evals, runs),
-        files=FileRoutes(files, settings.max_file_bytes),
+        evals=EvalRoutes(evals, runs, once),
+        files=FileRoutes(files, settings.max_file_bytes, once),
         runs=RunRoutes(
-            evals, runs, results, letters, RunMaker(runs, files, settings.run_window_items), dispatcher, report_base
+            evals, runs, results, letters, RunMaker(runs, files, settings.run_window_items), dispatcher, report_base, once
         ),
         imports=Importer(evals, files, runs, results, ImportStore(client)),
         dispatcher=dispatcher,

@@ -18,9 +18,11 @@ if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
     from common.store.deadletters import DeadLetterStore
     from common.store.evals import EvalStore
+    from common.store.idempotency import Identity
     from common.store.results import ResultStore
     from common.store.runs import RunStore
     from functions.tasks.dispatch import Dispatcher
+    from functions.tasks.once import Once
     from functions.tasks.runs import RunMaker
 
 _ALL = "/v1/evals/{eval_id}/runs"
@@ -40,6 +42,7 @@ class RunRoutes:
     maker: RunMaker
     dispatcher: Dispatcher
     report_base: str
+    once: Once
 
     def routes(self) -> list[Route]:
         """Every route of this resource."""
@@ -86,13 +89,17 @@ class RunRoutes:
     def create(self, request: Request) -> Response:
         """``POST /v1/evals/{eval_id}/runs``."""
         version = self.evals.get(request.params["eval_id"], project=request.caller.project)
-        plan = self.maker.create(parse(request.body, api.RunCreate), version)
-        try:
-            self.dispatcher.advance(plan.run_id, traceparent=request.traceparent)
-        except KnudgeError as error:
-            # The run is there and the reconciler will start it: an error would only make the caller start a second one.
-            log("tasks.start_postponed", level=logging.WARNING, error=error, run_id=plan.run_id)
-        return self._respond(plan, 201)
+
+        def make(identity: Identity | None) -> api.RunObject:
+            plan = self.maker.create(parse(request.body, api.RunCreate), version, identity=identity)
+            try:
+                self.dispatcher.advance(plan.run_id, traceparent=request.traceparent)
+            except KnudgeError as error:
+                # The run is there and the reconciler will start it: an error would only make the caller start a second one.
+                log("tasks.start_postponed", level=logging.WARNING, error=error, run_id=plan.run_id)
+            return self._view(plan)
+
+        return self.once(request, make=make, find=lambda identity: self._view(self.runs.plan(identity.id("run"))))
 
     def get(self, request: Request) -> Response:
         """``GET …/runs/{run_id}``."""
@@ -158,6 +165,8 @@ class RunRoutes:
             raise NotFound(f"no such run: {run_id[:80]}")
         return plan
 
-    def _respond(self, plan: RunPlan, status: int = 200) -> Response:
-        snapshot = self.runs.snapshot_of(plan)
-        return json_response(views.run_object(snapshot, report_base=self.report_base), status)
+    def _respond(self, plan: RunPlan) -> Response:
+        return json_response(self._view(plan))
+
+    def _view(self, plan: RunPlan) -> api.RunObject:
+        return views.run_object(self.runs.snapshot_of(plan), report_base=self.report_base)

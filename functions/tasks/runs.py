@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
     from common.store.datasets import Dataset
     from common.store.files import FileStore
+    from common.store.idempotency import Identity
     from common.store.runs import RunStore
 
 _SOURCE = "/data_source/source"
@@ -36,8 +37,8 @@ class RunMaker:
     files: FileStore
     window_items: int
 
-    def create(self, body: api.RunCreate, version: EvalVersion) -> RunPlan:
-        """Check everything, then keep the plan; the run is queued.
+    def create(self, body: api.RunCreate, version: EvalVersion, *, identity: Identity | None = None) -> RunPlan:
+        """Check everything, then keep the plan, of this `identity` or any; the run is queued.
 
         Raises:
             InvalidInput: a row does not fit the eval's ``item_schema``, a template names what it does not have, there is no
@@ -54,7 +55,8 @@ class RunMaker:
         target = _target(source, item_schema) if isinstance(source, api.CompletionsDataSource) else None
         schema = ItemSchema(item_schema)
         known = canaries_of(metadata, version, self.files, schema=schema)
-        run_id, created_at = self.runs.new_id()
+        identity = identity or self.runs.new_identity()
+        run_id = identity.id("run")
         dataset = self._dataset(source.source, schema, holder=f"run:{run_id}", project=version.project)
         plan = RunPlan(
             run_id=run_id,
@@ -62,7 +64,7 @@ class RunMaker:
             eval_version=version.version,
             name=body.name or version.name,
             metadata=metadata,
-            created_at=created_at,
+            created_at=identity.created_at,
             dataset_id=dataset.dataset_id,
             item_count=dataset.lines,
             graders=version.graders,

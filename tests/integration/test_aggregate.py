@@ -168,7 +168,8 @@ def http(aggregate_url: str, broker: Broker) -> Iterator[httpx.Client]:
 @pytest.fixture
 def make_run(runs: RunStore) -> Callable[..., RunPlan]:
     def make(items: int, **changes: Any) -> RunPlan:
-        run_id, created_at = runs.new_id()
+        identity = runs.new_identity()
+        run_id, created_at = identity.id("run"), identity.created_at
         with runs.datasets.writer(max_bytes=1 << 26) as writer:
             for number in range(items):
                 writer.write_object({"item": {"n": number, "q": "=1+1"}, "sample": {"output_text": f"answer {number}"}})

@@ -65,7 +65,8 @@ def make_run(redis_url: str) -> Iterator[MakeRun]:
         records = Records(runs, results, public_url="http://test")
 
         def make(grader: dict[str, Any], rows: Sequence[tuple[dict[str, Any], str, Verdict]], **changes: Any) -> RunPlan:
-            run_id, created_at = runs.new_id()
+            identity = runs.new_identity()
+            run_id, created_at = identity.id("run"), identity.created_at
             with runs.datasets.writer(max_bytes=1 << 26) as writer:
                 for item, output, _ in rows:
                     writer.write_object({"item": item, "sample": {"output_text": output}})
@@ -180,7 +181,8 @@ def test_samples_of_a_judge_among_each_other(http: httpx.Client, make_run: MakeR
 
 def compared(score: float | None, *orders: float) -> Verdict:
     ballots = [Ballot(judge="m", score=given, order=order) for given, order in zip(orders, ("ab", "ba"), strict=False)]
-    return scored("better", score, passed=(score or 0) >= 0.5, ballots=ballots)
+    label = "inconsistent" if len(set(orders)) > 1 else None
+    return scored("better", score, passed=(score or 0) >= 0.5, ballots=ballots, label=label)
 
 
 def test_flips_of_a_pairwise_judge(http: httpx.Client, make_run: MakeRun) -> None:
@@ -196,6 +198,8 @@ def test_flips_of_a_pairwise_judge(http: httpx.Client, make_run: MakeRun) -> Non
         0,
     )
     assert flips["interval"][0] < 0.5 < flips["interval"][1]
+    ranking = http.get(f"/runs/{run.run_id}/ranking", params={"grader": "better", "resamples": 0}).json()
+    assert (ranking["n"], ranking["inconsistent"], ranking["dropped"]) == (4, 2, {"unscored": 1})
 
 
 def test_pairwise_verdicts_become_a_ranking(http: httpx.Client, make_run: MakeRun) -> None:

@@ -213,7 +213,8 @@ def test_an_event_that_carries_its_evaluation_is_answered_by_an_event(served: st
 
 def make_run(client: redis.Redis, *, items: int, target: Target | None = None, **changes: Any) -> RunPlan:
     runs = RunStore(client)
-    run_id, created_at = runs.new_id()
+    identity = runs.new_identity()
+    run_id, created_at = identity.id("run"), identity.created_at
     with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
         for _ in range(items):
             writer.write_object({"item": ITEM, "sample": GOOD} if target is None else {"item": ITEM})

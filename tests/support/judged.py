@@ -72,7 +72,8 @@ class Bench:
         **changes: Any,
     ) -> RunPlan:
         """A run over a dataset; a column of scores a grader, None where unscored. Only the first `counted` are counted."""
-        run_id, created_at = self.runs.new_id()
+        identity = self.runs.new_identity()
+        run_id, created_at = identity.id("run"), identity.created_at
         chosen = [grader for grader in graders if grader.name in scores]
         total = self.runs.datasets.info(dataset_id).lines
         plan = RunPlan(

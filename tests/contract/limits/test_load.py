@@ -30,7 +30,8 @@ CONFIG = "callers: {global: {rpm: 100, burst: 100, floor: 0.2, queue_age_from_s:
 def start_run(client: redis.Redis, *, age_s: float, issued: bool = True) -> str:
     """A run of one item that was leased, or created, `age_s` ago."""
     runs = RunStore(client)
-    run_id, created_at = runs.new_id()
+    identity = runs.new_identity()
+    run_id, created_at = identity.id("run"), identity.created_at
     with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
         writer.write_object({"item": {}})
         dataset = writer.finish(f"run:{run_id}")

@@ -45,7 +45,8 @@ def runs(client: redis.Redis) -> RunStore:
 @pytest.fixture
 def make_run(client: redis.Redis, runs: RunStore) -> Callable[..., RunPlan]:
     def make(items: int = 10, *, window: int = 4, eval_id: str = "eval_1") -> RunPlan:
-        run_id, created_at = runs.new_id()
+        identity = runs.new_identity()
+        run_id, created_at = identity.id("run"), identity.created_at
         with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
             for number in range(items):
                 writer.write_object({"item": {"n": number}})

@@ -128,7 +128,7 @@ def test_a_run_outlives_the_file_it_reads(client: redis.Redis, runs: RunStore, m
     with files.datasets.writer(max_bytes=1000) as writer:
         writer.write(b'{"item":{}}\n')
         record = files.create(writer, filename="a", purpose="evals")
-    run_id, _ = runs.new_id()
+    run_id = runs.new_identity().id("run")
     plan = make_run(1).model_copy(update={"run_id": run_id, "dataset_id": record.dataset_id})
     runs.create(plan)
     files.delete(record.file_id)

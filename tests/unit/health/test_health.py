@@ -89,7 +89,8 @@ async def call(settings: Settings, *outcomes: Outcome, close: bool = True) -> No
 
 def start_run(client: redis.Redis, items: int) -> str:
     runs = RunStore(client)
-    run_id, created_at = runs.new_id()
+    identity = runs.new_identity()
+    run_id, created_at = identity.id("run"), identity.created_at
     with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
         for number in range(items):
             writer.write_object({"item": {"n": number}})

@@ -1,0 +1,103 @@
+"""What became of creating requests, by the caller's idempotency key: the same request again creates nothing again.
+
+A key is held while its request is worked on, and the identity of what it creates is fixed when it is first held. Whoever comes
+after a crash therefore makes the same object, or finds that it is there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from common.errors import Conflict
+from common.store import keys
+from common.store.connect import script, store_errors
+from common.store.paging import tick
+
+if TYPE_CHECKING:
+    import redis
+
+KEPT_S = 24 * 3600
+_HELD_MS = 120_000  # longer than a request may take
+_MICRO = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a new object is: when it was made (unix microseconds, unique), and what makes its id unguessable."""
+
+    tick_us: int
+    suffix: str
+
+    @classmethod
+    def new(cls, client: redis.Redis) -> Identity:
+        """One of its own. One trip."""
+        return cls(tick(client), secrets.token_hex(8))
+
+    def id(self, prefix: str) -> str:
+        """E.g. ``run_00064b9f…``."""
+        return keys.identifier(prefix, self.tick_us, self.suffix)
+
+    @property
+    def created_at(self) -> int:
+        """Unix seconds."""
+        return self.tick_us // _MICRO
+
+
+@dataclass(frozen=True, slots=True)
+class HeldKey:
+    """The caller is to create ``identity``, unless it is there already: it may be when ``again``."""
+
+    identity: Identity
+    again: bool
+    token: str
+    record: str
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswer:
+    """What the first request was answered."""
+
+    status: int
+    body: bytes
+
+
+class IdempotencyStore:
+    """Idempotency keys of all projects."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._claim = client.register_script(script("common.store", "claim_key.lua"))
+        self._settle = client.register_script(script("common.store", "settle_key.lua"))
+
+    def claim(self, key: str, *, scope: str, fingerprint: str) -> HeldKey | KnownAnswer:
+        """Hold `key`, or learn what became of it. Two trips.
+
+        Args:
+            scope: Project, method and path: keys are the caller's own, and mean nothing elsewhere.
+            fingerprint: Of the request's content.
+
+        Raises:
+            Conflict: the key was used for another request, or somebody is working on it right now.
+        """
+        record = keys.idempotency(hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest())
+        mine, token = Identity.new(self._client), secrets.token_hex(8)
+        with store_errors():
+            found = self._claim(keys=[record], args=[fingerprint, token, _HELD_MS, KEPT_S, mine.tick_us, mine.suffix])
+        match found[0]:
+            case b"conflict":
+                raise Conflict("this Idempotency-Key was used for another request; take a new one")
+            case b"busy":
+                raise Conflict("a request with this Idempotency-Key is being worked on; ask again", retry_after_s=1.0)
+            case b"done":
+                return KnownAnswer(int(found[1]), found[2])
+        identity = Identity(int(found[1]), found[2].decode())
+        return HeldKey(identity, again=bool(found[3]), token=token, record=record)
+
+    def settle(self, held: HeldKey, answer: KnownAnswer | None) -> None:
+        """Note the answer for `KEPT_S`; None after a failure: the key may be used again at once. One trip."""
+        status, body = ("", b"") if answer is None else (str(answer.status), answer.body)
+        with store_errors():
+            self._settle(keys=[held.record], args=[held.token, status, body])
