@@ -38,7 +38,11 @@ _OUTCOMES: dict[Order, dict[str, str]] = {
     "ab": {"A": "win", "B": "loss", _TIE: _TIE},
     "ba": {"A": "loss", "B": "win", _TIE: _TIE},
 }
-_SPELLINGS = {"A": ("A", "Answer A"), "B": ("B", "Answer B"), _TIE: ("tie", "Tie", "C")}  # C: a tie in MT-Bench's prompts
+_SPELLINGS = {
+    "A": ("A", "output.A", "Output A", "Answer A"),
+    "B": ("B", "output.B", "Output B", "Answer B"),
+    _TIE: ("tie", "C"),  # C is a tie in MT-Bench's prompts
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,15 @@ async def test_one_missing_score_leaves_the_whole_unscored(
     assert verdict.unscored.code == "judge_refused"
     assert verdict.unscored.message.startswith("b: ")
     assert [(b.judge, b.score) for b in verdict.ballots] == [("a", 1.0), ("b", None)]
+    assert verdict.ballots[1].unscored == verdict.unscored.model_copy(update={"message": "the judge refused to answer"})
     assert len(verdict.calls) == 1
+
+
+async def test_what_sub_graders_have_to_show_is_kept(context: Callable[..., GradeContext], judge: type[Any]) -> None:
+    """Details stand under the sub-grader's name: here how far its samples lie apart."""
+    asked = judge('{"reason": "r", "score": 0.5}', '{"reason": "r", "score": 0.5}')
+    verdict = await grade(multi("a + b", a=CHECK, b={**JUDGE, "samples": 2}), context(asked))
+    assert verdict.details == {"graders": {"b": {"spread": {"stdev": 0.0, "min": 0.5, "max": 0.5}}}}
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,24 @@ async def test_what_may_pass_is_passed_on_after_both_were_asked() -> None:
     assert len(judge.requests) == 2
 
 
+@pytest.mark.parametrize(
+    ("said", "label"),
+    [
+        ("output.A", "win"),
+        ("Output B", "loss"),
+        ("Answer A", "win"),
+        ("tie", "tie"),
+        ("C", "tie"),
+        ("A and B", None),
+        ("D", None),
+    ],
+)
+async def test_sides_have_several_spellings(said: str, label: str | None) -> None:
+    """A side may be called as it is in its fence or in MT-Bench; what names both or another is no verdict."""
+    replies = [json.dumps({"verdict": said})] * 2
+    assert (await grade(pairwise(orders="ab"), over(ScriptedJudge(*replies)))).label == label
+
+
 async def test_both_orders_are_asked_at_once() -> None:
     """Two questions that wait for each other do not wait for ever."""
     both = asyncio.Barrier(2)
