@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPT_FOLDERS = ("common/store/lua", "common/gateway/lua", "common/limits/lua")
 
-_NO_KEYS = ("new_id", "tick_of")
+_NO_KEYS = ("new_id", "identifier", "tick_of")
 _TAGGED = ("project", "digest")
 _CONSTANTS = {
     "CLOCK": "The last tick: creation times that never repeat.",
