@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from common.stats.estimate import Estimate
     from functions.aggregate.judged import Reading
 
-Kind = Literal["number", "label"]
+Kind = Literal["number", "string", "boolean"]
 _EXACT = 2.0**53
 _TOO_MANY_CATEGORIES = f"no kappa: more than {MAX_CATEGORIES} different values"
 
@@ -192,13 +192,13 @@ def one_kind(kind: Kind | None, *values: Rating) -> Kind:
         InvalidInput: numbers beside labels, or a number too large to be told from its neighbours.
     """
     for value in values:
-        found: Kind = "label" if isinstance(value, str | bool) else "number"
+        found: Kind = "boolean" if isinstance(value, bool) else "string" if isinstance(value, str) else "number"
         if kind not in (None, found):
-            raise InvalidInput("values must be all numbers, or all strings and booleans", pointer="")
+            raise InvalidInput("values must be all numbers, all strings or all booleans", pointer="")
         if found == "number" and abs(float(value)) > _EXACT:
             raise InvalidInput("numbers must lie between -2**53 and 2**53", pointer="")
         kind = found
-    return kind or "label"
+    return kind or "string"
 
 
 def _share(found: Estimate) -> Measure:
