@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from common.schemas.canaries import CanaryFailure, CanarySummary
 from common.schemas.evaluation import Unscored, Usage
-from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, WorstItem
+from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, Sides, SideSum, WorstItem
 from common.schemas.stopping import Stopped
 from functions.aggregate.page import content_security_policy
 from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, render
@@ -234,6 +234,15 @@ def test_a_pass_is_no_lowest_score(summary: RunSummary) -> None:
     text = page_of(summary.model_copy(update={"graders": [check], "worst": worst})).text
     assert text.index("Item 2 0") < text.index("Item 11 0")
     assert "Item 0" not in text
+
+
+def test_both_sides_of_pairs_are_shown(summary: RunSummary) -> None:
+    """Pairs judged by scores have a table of both sides' totals and means."""
+    sides = Sides(a=SideSum(total=580, mean=580 / 77), b=SideSum(total=688, mean=688 / 77))
+    pair = summary.graders[0].model_copy(update={"type": "pairwise_model", "sides": sides})
+    text = page_of(summary.model_copy(update={"graders": [pair]})).text
+    assert "a, the sample 580 7.5325" in text
+    assert "b, the other 688 8.9351" in text
 
 
 def test_many_fields_are_counted(summary: RunSummary, item: Build) -> None:
