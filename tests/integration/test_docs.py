@@ -45,7 +45,7 @@ def script(page: str, folder: Path, *, port_base: int) -> str:
     return "\n".join(lines)
 
 
-@pytest.mark.parametrize("page", ["api", "events", "operations"])
+@pytest.mark.parametrize("page", ["api", "compare", "events", "operations"])
 def test_documented_commands_do_what_the_page_says(page: str, port_base: int, tmp_path: Path) -> None:
     """Every command and program of the page succeeds, and each answer shown after one has the fields and types of the real."""
     command = ["bash", "-c", script(page, tmp_path, port_base=port_base)]
