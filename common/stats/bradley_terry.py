@@ -91,7 +91,7 @@ def bootstrap(
     would be a selection. n = 0, or one comparison or cluster: none either. `prior` is that of `bradley_terry`.
 
     Source: Efron and Tibshirani 1993, An Introduction to the Bootstrap, chapter 13; for such ratings Chiang et al. 2024,
-    https://arxiv.org/abs/2403.04132, section 5.
+    https://arxiv.org/abs/2403.04132, sections 4 and 5.
     """
     units = np.arange(len(comparisons)) if comparisons.clusters is None else comparisons.clusters
     count = int(units.max()) + 1 if len(units) else 0

@@ -14,7 +14,7 @@ def elo(comparisons: Comparisons, *, start: float = 1000.0, k: float = 4.0, scal
     ``expected = 1 / (1 + 10 ** ((rating of the other - own) / scale))``. The order matters: for a set of comparisons that were
     all there at once `bradley_terry` and its `ratings` say more. n = 0: empty. All ties: everybody keeps `start`.
 
-    Source: Elo 1978, The Rating of Chessplayers, section 1.6; with k = 4 as in Chiang et al. 2024,
+    Source: Elo 1978, The Rating of Chessplayers, chapter 1; with k = 4 as in Chiang et al. 2024,
     https://arxiv.org/abs/2403.04132.
     """
     ratings = [start] * len(comparisons.names)

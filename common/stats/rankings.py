@@ -133,7 +133,7 @@ def average_win_rate(comparisons: Comparisons) -> dict[str, float | None]:
     None for a contestant whose comparisons all have weight 0. n = 0: empty. All ties: 0.5 for everybody.
 
     Source: Ustalov 2025, "Reliable, Reproducible, and Really Fast Leaderboards with Evalica",
-    https://aclanthology.org/2025.coling-demos.6, section 3.
+    https://aclanthology.org/2025.coling-demos.6, and its `average_win_rate`.
     """
     wins = comparisons.wins()
     met = wins + wins.T

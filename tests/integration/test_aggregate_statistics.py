@@ -85,7 +85,7 @@ def make_run(redis_url: str) -> Iterator[MakeRun]:
             ).model_copy(update=changes)
             runs.create(plan)
             runs.issue(run_id, lease_s=600, attempts=3)
-            results.save(plan, {}, {(index, 0): verdict for index, (_, _, verdict) in enumerate(rows)})
+            results.save(plan, {}, {(plan.arrangement.position(line), 0): verdict for line, (_, _, verdict) in enumerate(rows)})
             for start in range(0, len(rows), 50):
                 items = list(range(start, min(start + 50, len(rows))))
                 fold_items(RunItems(run_id=run_id, items=items), runs, records)
@@ -236,6 +236,18 @@ def test_pairwise_verdicts_become_a_ranking(http: httpx.Client, make_run: MakeRu
     bare = http.get(f"/runs/{run.run_id}/ranking", params={"grader": "better", "resamples": 0}).json()
     assert [one["name"] for one in bare["contestants"]] == ["A", "B"]
     assert bare["n"] == 118
+
+
+def test_a_random_order_of_judging_changes_no_ranking(http: httpx.Client, make_run: MakeRun) -> None:
+    """A run that takes its data in a random order has the Elo ratings of the data's own order."""
+    rng = random.Random(5)
+    rows = [({"name": f"m{rng.randrange(3)}", "other": "y"}, "x", compared(rng.choice([0.0, 1.0]))) for _ in range(60)]
+    query = {"grader": "better", "left": "item.name", "resamples": 0}
+    plain, mixed = (
+        http.get(f"/runs/{make_run(PAIR, rows, seed=seed).run_id}/ranking", params=query).json() for seed in (None, "5eed")
+    )
+    assert plain["n"] == 60
+    assert plain["contestants"] == mixed["contestants"]
 
 
 def test_an_answer_without_items_is_no_error(http: httpx.Client, make_run: MakeRun) -> None:
