@@ -134,10 +134,13 @@ def test_labels_and_booleans_have_no_correlation(http: httpx.Client, make_run: M
         assert found["cohen_kappa"]["value"] > 0
         assert found["krippendorff_alpha"]["interval"] is None
         assert (found["pearson"], found["quadratic_kappa"]) == (None, None)
+    query = {"grader": "verdict", "labels": "item.human", "corrected": "true"}
+    corrected = http.get(f"/runs/{run.run_id}/agreement", params=query).json()["corrected"]
+    assert (corrected["labelled"], corrected["sensitivity"], corrected["specificity"], corrected["rate"]) == (4, 1, 1, 0.75)
 
 
 def test_the_pass_rate_is_corrected_by_a_labelled_subset(http: httpx.Client, make_run: MakeRun) -> None:
-    """The whole run's rate is corrected by what people said of some items, given as booleans, labels or numbers alike."""
+    """The whole run's rate is corrected by what people said of some items, given as booleans or numbers alike."""
     rows = []
     for number in range(200):
         passed = number % 2 == 0
