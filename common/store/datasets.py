@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 from collections.abc import Callable
@@ -101,6 +102,26 @@ class DatasetStore:
             rest = self._client.hget(keys.dataset(dataset_id), "rest")
         return iter([cast("bytes", rest)] if rest else [])
 
+    def sha256(self, dataset_id: str) -> str:
+        """Hexadecimal digest of the content, byte for byte, as ``sha256sum`` has it of the file. Raises `NotFound`.
+
+        One trip; all the data is read for a dataset of a version that did not note it.
+        """
+        with store_errors():
+            known = cast("bytes | None", self._client.hget(keys.dataset(dataset_id), "sha256"))
+        if known is not None:
+            return known.decode()
+        digest = hashlib.sha256()
+        for piece in self.content(dataset_id):
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def holders(self, dataset_id: str, *, limit: int) -> list[str]:
+        """Some of those who need the dataset (``file:…``, ``run:…``), about `limit` at most. One trip."""
+        with store_errors():
+            found = cast("list[bytes]", self._client.srandmember(keys.dataset_holders(dataset_id), limit))
+        return [name.decode() for name in found]
+
     def hold(self, dataset_id: str, holder: str) -> None:
         """Keep the dataset for `holder` (``file:…``, ``run:…``); holding twice is holding once. Raises `NotFound`."""
         with store_errors():
@@ -140,6 +161,7 @@ class DatasetWriter:
         self._max_bytes = max_bytes
         self._check = check
         self._size_bytes = 0
+        self._digest = hashlib.sha256()
         self._number = 0  # physical lines so far
         self._partial: list[bytes] = []  # the line that has no terminator yet
         self._partial_bytes = 0
@@ -168,6 +190,7 @@ class DatasetWriter:
         self._size_bytes += len(chunk)
         if self._size_bytes > self._max_bytes:
             raise PayloadTooLarge(f"the content is larger than {self._max_bytes} bytes")
+        self._digest.update(chunk)
         *whole, rest = chunk.split(b"\n")
         for line in whole:
             self._add_partial(line)
@@ -204,7 +227,12 @@ class DatasetWriter:
             for bucket in range(bucket_count(dataset.lines)):
                 pipe.persist(keys.dataset_bucket(self.dataset_id, bucket))
             pipe.sadd(keys.dataset_holders(self.dataset_id), holder)
-            meta: Fields = {"lines": dataset.lines, "bytes": dataset.size_bytes, "rest": rest}
+            meta: Fields = {
+                "lines": dataset.lines,
+                "bytes": dataset.size_bytes,
+                "rest": rest,
+                "sha256": self._digest.hexdigest(),
+            }
             pipe.hset(keys.dataset(self.dataset_id), mapping=meta)
             pipe.execute()
         self._finished = True
