@@ -29,6 +29,7 @@ _GRADERS = {
     "trajectory": "checks.trajectory",
     "score_model": "judges.score_model",
     "label_model": "judges.label_model",
+    "conversation_model": "judges.conversation_model",
     "pairwise_model": "judges.pairwise_model",
     "rubric_model": "judges.rubric_model",
     "faithfulness": "judges.faithfulness",

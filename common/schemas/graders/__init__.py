@@ -32,6 +32,7 @@ from common.schemas.graders.combined import (
     Settled,
     SingleGrader,
 )
+from common.schemas.graders.conversations import ConversationModelGrader
 from common.schemas.graders.judges import JudgeGrader, LabelModelGrader, PairwiseModelGrader, ScoreModelGrader
 from common.schemas.graders.rag import AnswerRelevanceGrader, ContextPrecisionGrader, ContextRecallGrader, FaithfulnessGrader
 from common.schemas.graders.rubric import Criterion, RubricModelGrader
@@ -44,6 +45,7 @@ __all__ = [
     "CascadeStep",
     "ContextPrecisionGrader",
     "ContextRecallGrader",
+    "ConversationModelGrader",
     "Criterion",
     "FaithfulnessGrader",
     "Grader",

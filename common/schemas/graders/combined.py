@@ -19,6 +19,7 @@ from common.schemas.graders.checks import (
     ToolCallsGrader,
     TrajectoryGrader,
 )
+from common.schemas.graders.conversations import ConversationModelGrader
 from common.schemas.graders.judges import LabelModelGrader, PairwiseModelGrader, ScoreModelGrader
 from common.schemas.graders.rag import AnswerRelevanceGrader, ContextPrecisionGrader, ContextRecallGrader, FaithfulnessGrader
 from common.schemas.graders.rubric import RubricModelGrader
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _Rag = FaithfulnessGrader | AnswerRelevanceGrader | ContextPrecisionGrader | ContextRecallGrader
-_Judge = ScoreModelGrader | LabelModelGrader | PairwiseModelGrader | RubricModelGrader
+_Judge = ConversationModelGrader | ScoreModelGrader | LabelModelGrader | PairwiseModelGrader | RubricModelGrader
 _Check = (
     StringCheckGrader
     | TextSimilarityGrader

@@ -62,7 +62,7 @@ class ScoreModelGrader(PromptedGrader):
 
     @model_validator(mode="after")
     def _range_is_an_interval(self) -> ScoreModelGrader:
-        _check_range(self.range)
+        check_range(self.range)
         return self
 
     @property
@@ -122,7 +122,7 @@ class PairwiseModelGrader(PromptedGrader):
 
     @model_validator(mode="after")
     def _range_and_margin_make_sense(self) -> PairwiseModelGrader:
-        _check_range(self.range)
+        check_range(self.range)
         if self.tie_margin and not self.ties:
             msg = "tie_margin is for ties, and there are none"
             raise ValueError(msg)
@@ -148,7 +148,8 @@ class PairwiseModelGrader(PromptedGrader):
         return {**super().templates, "/output_a": self.output_a, "/output_b": self.output_b}
 
 
-def _check_range(ends: tuple[float, float]) -> None:
+def check_range(ends: tuple[float, float]) -> None:
+    """Raises `ValueError` where `ends` are no interval that scores may lie in."""
     low, high = ends
     if not -MAX_SCORE <= low < high <= MAX_SCORE:
         msg = f"range must be [low, high] with low < high, neither beyond {MAX_SCORE:.0f}, got [{low}, {high}]"
