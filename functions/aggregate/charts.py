@@ -14,6 +14,7 @@ MARGIN = 18.0
 BAR_HEIGHT = 96.0
 _FLAT = 2.0  # a bin that is not empty stays visible
 _SLACK = 1e-9
+_ZOOM = 1000  # a tick is no closer to the next than this part of a grader's range
 
 Tone = Literal["pass", "fail", "mixed"]
 
@@ -114,8 +115,10 @@ def stacked(parts: Sequence[tuple[str, int]]) -> tuple[Slice, ...]:
 
 def axis_around(values: Sequence[float], *, within: tuple[float, float]) -> tuple[tuple[float, float], int]:
     """An axis with round ends that holds all values and stays in a grader's range, and how many ticks it deserves."""
-    low, high = max(within[0], min(values, default=within[0])), min(within[1], max(values, default=within[1]))
-    step = _round_step((high - low) / 4 or (within[1] - within[0]) / 20)
+    span = within[1] - within[0] or 1.0
+    inside = [min(within[1], max(within[0], value)) for value in values] or list(within)
+    low, high = min(inside), max(inside)
+    step = _round_step(max((high - low) / 4, span / _ZOOM))
     ends = math.floor(low / step + _SLACK) * step, math.ceil(high / step - _SLACK) * step
     if ends[0] >= ends[1]:
         ends = ends[0] - step, ends[0] + step
@@ -125,7 +128,7 @@ def axis_around(values: Sequence[float], *, within: tuple[float, float]) -> tupl
 def axis_around_zero(values: Sequence[float], *, span: float) -> tuple[float, float]:
     """An axis with 0 in its middle and round ends that holds all values; ``span`` is the width of the grader's range."""
     furthest = max((abs(value) for value in values), default=0.0)
-    step = _round_step((furthest or span / 50) / 2)
+    step = _round_step(max(furthest, (span or 1.0) / _ZOOM) / 2)
     return -2 * step, 2 * step
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse_query
 from common.schemas.comparison import CompareQuery, Comparison, Leaderboard, LeaderboardQuery
 from functions.aggregate.page import html_response
+from functions.aggregate.places import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,14 +18,16 @@ if TYPE_CHECKING:
     from functions.aggregate.records import Records
 
 _HEADERS = {"cache-control": "no-store", "vary": "accept"}
+_WORKING_AT_ONCE = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Comparing:
-    """``/compare`` and ``/leaderboard``, as JSON or as a page. ``now`` gives unix seconds."""
+    """``/compare`` and ``/leaderboard``, as JSON or as a page; few are ``working`` at a time. ``now`` gives unix seconds."""
 
     records: Records
     now: Callable[[], float]
+    working: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(_WORKING_AT_ONCE))
 
     def routes(self) -> list[Route]:
         """The routes; a page is also sent where a browser asks for the JSON."""
@@ -45,7 +49,9 @@ class Comparing:
         """``GET /compare``."""
         from functions.aggregate.compare import compare
 
-        found = compare(parse_query(request.query, CompareQuery), self.records, project=request.caller.project)
+        query = parse_query(request.query, CompareQuery)
+        with place(self.working):
+            found = compare(query, self.records, project=request.caller.project)
         if not _wants_page(request):
             return json_response(found, headers=_HEADERS)
         from functions.aggregate.compare_page import render
@@ -56,7 +62,9 @@ class Comparing:
         """``GET /leaderboard``."""
         from functions.aggregate.leaderboard import leaderboard
 
-        found = leaderboard(parse_query(request.query, LeaderboardQuery), self.records, project=request.caller.project)
+        query = parse_query(request.query, LeaderboardQuery)
+        with place(self.working):
+            found = leaderboard(query, self.records, project=request.caller.project)
         if not _wants_page(request):
             return json_response(found, headers=_HEADERS)
         from functions.aggregate.leaderboard_page import render

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse_query
-from common.errors import Overloaded
 from common.schemas.statistics import (
     AgreementBody,
     AgreementOptions,
@@ -29,9 +28,10 @@ from common.schemas.statistics import (
     RunAgreement,
     RunRanking,
 )
+from functions.aggregate.places import place
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from functions.aggregate.judged import Reading
@@ -103,7 +103,7 @@ class Statistics:
         from functions.aggregate.agreement import run_agreement
 
         query = parse_query(request.query, AgreementQuery)
-        with _place(self.reading):
+        with place(self.reading):
             return json_response(run_agreement(query, self._reading(request, query.grader)), headers=_HEADERS)
 
     def run_ranking(self, request: Request) -> Response:
@@ -111,7 +111,7 @@ class Statistics:
         from functions.aggregate.ranking import run_ranking
 
         query = parse_query(request.query, RankingQuery)
-        with _place(self.reading):
+        with place(self.reading):
             return json_response(run_ranking(query, self._reading(request, query.grader)), headers=_HEADERS)
 
     def agreement(self, request: Request) -> Response:
@@ -147,14 +147,4 @@ class Statistics:
         """A place before the first byte of a large body is read; small ones need none."""
         declared = request.headers.get("content-length", "")
         small = declared.isdecimal() and int(declared) <= _SMALL_BYTES
-        return nullcontext() if small else _place(self.large)
-
-
-@contextmanager
-def _place(places: threading.BoundedSemaphore) -> Iterator[None]:
-    if not places.acquire(blocking=False):
-        raise Overloaded("statistics are being worked out for others, try again", retry_after_s=2.0)
-    try:
-        yield
-    finally:
-        places.release()
+        return nullcontext() if small else place(self.large)

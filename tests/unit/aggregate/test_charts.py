@@ -58,3 +58,22 @@ def test_stacked_parts_fill_the_bar(numbers: list[int]) -> None:
     if parts:
         assert abs(parts[-1].x + parts[-1].width - 100) < 0.02
         assert all(abs(left.x + left.width - right.x) < 0.02 for left, right in pairwise(parts))
+
+
+@given(st.lists(FINITE, max_size=5), AXES.filter(lambda axis: axis[1] - axis[0] > 1e-6 or axis[0] == axis[1]))
+def test_a_zoomed_axis_has_round_ends_and_holds_everything(values: list[float], within: tuple[float, float]) -> None:
+    """An axis around values holds those in the grader's range, is never without length, and has few ticks."""
+    (low, high), ticks = charts.axis_around(values, within=within)
+    slack = 1e-6 * max(1.0, abs(low), abs(high))
+    assert low < high
+    assert all(low - slack <= value <= high + slack for value in values if within[0] <= value <= within[1])
+    assert 2 <= ticks <= 8
+
+
+@given(st.lists(FINITE, max_size=5), st.floats(1e-6, 1e7) | st.just(0.0))
+def test_an_axis_around_zero_has_zero_in_its_middle(values: list[float], span: float) -> None:
+    """Differences are drawn around zero, all of them, also where all are 0."""
+    low, high = charts.axis_around_zero(values, span=span)
+    assert low == -high < 0
+    assert all(abs(value) <= high * (1 + 1e-6) for value in values)
+    assert [value for _, value in charts.interval((low, high), None).ticks][2] == 0

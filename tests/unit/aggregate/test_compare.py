@@ -1,16 +1,19 @@
 from __future__ import annotations
 
 import math
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import scipy.stats
 
-from common.errors import InvalidInput, NotFound
+from common.edge.http import Request
+from common.errors import InvalidInput, NotFound, Overloaded
 from common.schemas.comparison import MAX_SLICES, CompareQuery, Comparison
 from common.store import keys
 from functions.aggregate.compare import compare
 from functions.aggregate.compare_page import render
+from functions.aggregate.comparing import Comparing
 from tests.support.judged import EXACT, QUALITY, Bench
 from tests.support.pages import HOSTILE, Page
 
@@ -248,3 +251,23 @@ def test_hostile_text_is_only_text(bench: Bench) -> None:
         ).shape
 
     assert all(shape(text) == shape("harmless") for text in HOSTILE)
+
+
+def test_few_comparisons_are_worked_out_at_a_time(bench: Bench, dataset: str) -> None:
+    """One more than there is room for is told to come again, and gets its answer then."""
+    a, b = (bench.run(dataset, {"exact": [1] * 10}) for _ in range(2))
+    request = Request(
+        method="GET",
+        path="/compare",
+        params={},
+        query={"runs": f"{a.run_id},{b.run_id}"},
+        headers={},
+        body=b"",
+        id="req_1",
+        traceparent="",
+        deadline_s=0.0,
+    )
+    serving = Comparing(bench.records, now=lambda: 0.0, working=threading.BoundedSemaphore(1))
+    with serving.working, pytest.raises(Overloaded):
+        serving.compare(request)
+    assert serving.compare(request).status == 200
