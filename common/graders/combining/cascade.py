@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from common.graders.combining.evidence import ballot, evidence
+from common.graders.combining.evidence import ballot, evidence, scores_of
 from common.graders.outcome import Score, UnscoredError
 
 if TYPE_CHECKING:
@@ -66,9 +66,8 @@ def _decided(named: Sequence[tuple[str, Verdict]], steps: Sequence[dict[str, Any
     found["details"] = {"decided_by": name, "steps": list(steps), **found["details"]}
     if verdict.unscored is not None:
         raise UnscoredError(verdict.unscored.code, verdict.unscored.message, raw=verdict.unscored.raw, **found)
-    if verdict.score is None or verdict.passed is None:
-        raise UnscoredError("unknown", f"{name} has neither a score nor a reason", **found)
-    return Score(verdict.score, verdict.passed, label=verdict.label, reason=verdict.reason, **found)
+    (value,) = scores_of([verdict])
+    return Score(value, bool(verdict.passed), label=verdict.label, reason=verdict.reason, **found)
 
 
 def _ballots(step: str, verdict: Verdict) -> Iterator[Ballot]:

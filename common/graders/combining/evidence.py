@@ -77,6 +77,11 @@ def require(named: Sequence[tuple[str, Verdict]], quorum: int, found: dict[str, 
     return scored
 
 
+def scores_of(verdicts: Iterable[Verdict]) -> list[float]:
+    """The scores that there are, in order."""
+    return [verdict.score for verdict in verdicts if verdict.score is not None]
+
+
 def most_frequent(votes: Sequence[T]) -> T | None:
     """The vote that is there more often than any other; None where two are there equally often."""
     first, *others = Counter(votes).most_common(2)

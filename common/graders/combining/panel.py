@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from common.graders.combining.evidence import average, evidence, most_frequent, require, spread, together
+from common.graders.combining.evidence import average, evidence, most_frequent, require, scores_of, spread, together
 from common.graders.outcome import Score, UnscoredError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _vote(grader: PanelGrader, verdict: Verdict) -> str:
 
 
 def _averaged(grader: PanelGrader, scored: Sequence[Verdict], found: dict[str, Any]) -> Score:
-    scores = [verdict.score for verdict in scored if verdict.score is not None]
+    scores = scores_of(scored)
     value = average(scores, grader.combine)
     found["details"]["spread"] = spread(scores)
     reason = f"{grader.combine} of {len(scores)} graders from {min(scores):.6g} to {max(scores):.6g}"
@@ -66,7 +66,7 @@ def _elected(grader: PanelGrader, scored: Sequence[Verdict], votes: Sequence[str
         raise UnscoredError("split_vote", f"there is no majority: {_told(votes)}", **found)
     chosen = scored[votes.index(winner)]
     passed = bool(chosen.passed)
-    value = float(passed) if grader.votes is None or chosen.score is None else chosen.score
+    (value,) = [float(passed)] if grader.votes is None else scores_of([chosen])
     return Score(value, passed, label=winner, reason=_told(votes), **found)
 
 

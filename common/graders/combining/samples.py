@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from common.graders.combining.evidence import average, evidence, most_frequent, require, spread, together
+from common.graders.combining.evidence import average, evidence, most_frequent, require, scores_of, spread, together
 from common.graders.outcome import Score, UnscoredError
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def _details(verdicts: Sequence[Verdict]) -> dict[str, Any]:
 
 
 def _averaged(grader: JudgeGrader, scored: Sequence[Verdict], found: dict[str, Any]) -> Score:
-    scores = [verdict.score for verdict in scored if verdict.score is not None]
+    scores = scores_of(scored)
     value = average(scores, grader.combining)
     low, high = grader.scale
     mark = (low + high) / 2 if grader.threshold is None else grader.threshold
@@ -79,8 +79,6 @@ def _elected(scored: Sequence[Verdict], found: dict[str, Any]) -> Score:
     found["details"]["spread"] = {"share": max(answers.count(each) for each in answers) / len(answers)}
     if answer is None:
         raise UnscoredError("split_vote", f"no answer is more frequent than every other among {len(answers)}", **found)
-    chosen = [verdict for verdict, given in zip(scored, answers, strict=True) if given == answer]
-    first = chosen[0]
-    if first.score is None or first.passed is None:
-        raise UnscoredError("no_verdict", "a sample counted as scored has no score", **found)
-    return Score(first.score, first.passed, label=first.label, reason=first.reason, **found)
+    chosen = scored[answers.index(answer)]
+    (value,) = scores_of([chosen])
+    return Score(value, bool(chosen.passed), label=chosen.label, reason=chosen.reason, **found)
