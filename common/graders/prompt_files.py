@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -14,6 +15,11 @@ class Prompt:
 
     version: str
     text: str
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal digest of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
     def fill(self, **values: str) -> str:
         """The text with every placeholder filled. Values are put in as they are. Raises `KeyError` if one is missing."""

@@ -13,6 +13,7 @@ from common.schemas.base import Model
 from common.schemas.canaries import CanarySummary
 from common.schemas.evaluation import MICRO, Unscored, Usage, Verdict
 from common.schemas.graders import Grader, InputMessage
+from common.schemas.provenance import Provenance
 from common.schemas.stopping import Stopped, StopRule
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class RunPlan(Model):
 
     An item's index within the run is its *position*, and ``arrangement`` says which line of the data is judged there.
     ``seed`` puts the lines into a random order; ``canary_dataset_id`` holds lines with known verdicts that are judged too.
+    ``keep_days`` after its end the run is deleted, 0: never.
     """
 
     run_id: str
@@ -72,6 +74,8 @@ class RunPlan(Model):
     canary_dataset_id: str | None = None
     canary_count: int = 0
     stop: StopRule | None = None
+    keep_days: int = 0
+    provenance: Provenance | None = None
 
     @property
     def arrangement(self) -> Arrangement:
@@ -87,7 +91,7 @@ class RunPlan(Model):
 class StoredSample(Model):
     """A sample as judged: given with the item, or generated. ``unscored`` says why there is none.
 
-    ``cached`` and ``cache_key`` are those of the target's `ModelCall`.
+    ``reported_model``, ``cached`` and ``cache_key`` are those of the target's `ModelCall`.
     """
 
     output_text: str | None = None
@@ -95,6 +99,7 @@ class StoredSample(Model):
     input: list[dict[str, Any]] = []  # messages the target was asked with; empty when the sample was given
     finish_reason: str = ""
     model: str | None = None
+    reported_model: str | None = None
     usage: Usage = Usage()
     cost_microusd: int | None = 0
     simulated: bool = False

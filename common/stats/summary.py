@@ -11,6 +11,7 @@ summary costs the same after a million items as after one. Field names:
 ``g<i>.label.<label>``, ``g<i>.reason.<code>``    its labels, and why it has no score
 ``m.<role>.<model>.calls|prompt|completion|...``  model calls, their tokens, cost and kind
 ``m.<role>.<model>.cached_calls``                 calls answered from the response cache, which cost nothing and count apart
+``m.<role>.<model>.reported.<name>``              answers in which the model called itself so (`common.stats.reported`)
 ``canary.…``                                      canaries, which are no items (`common.stats.canaries`)
 
 Labels, codes and models are other people's text: cut to a bounded length and escaped, so that no text makes another field.
@@ -190,6 +191,8 @@ def _count_calls(added: Counter[str], verdicts: Iterable[Verdict]) -> None:
 
 def _count_call(added: Counter[str], role: Role, model: str, paid: ModelCall | StoredSample) -> None:
     key = f"m.{role}.{_escaped(model)}"
+    if paid.reported_model:
+        added[f"{key}.reported.{_escaped(paid.reported_model)}"] += 1
     if paid.cached:
         added.update({f"{key}.cached_calls": 1, f"{key}.simulated": int(paid.simulated)})
         return
@@ -248,7 +251,7 @@ def _sides(key: str, counts: Mapping[str, int]) -> Sides | None:
 def _models(counts: Mapping[str, int]) -> Iterator[ModelUsage]:
     for role in _ROLES:
         prefix = f"m.{role}."
-        found = {field.removeprefix(prefix).rpartition(".")[0] for field in counts if field.startswith(prefix)}
+        found = {field.removeprefix(prefix).partition(".")[0] for field in counts if field.startswith(prefix)}
         for model in found:
 
             def count(name: str, key: str = prefix + model) -> int:

@@ -79,6 +79,7 @@ def _stored(completion: Completion, messages: tuple[Message, ...]) -> StoredSamp
         input=[{"role": message.role, "content": message.content} for message in messages],
         finish_reason=completion.finish_reason,
         model=call.model,
+        reported_model=call.reported_model,
         usage=call.usage,
         cost_microusd=call.cost_microusd,
         simulated=call.simulated,
