@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 _REFUSED = frozenset({"refusal", "content_filter"})
 _REPAIR = "repair.v1"
+_OBJECT = re.compile(r"\{[^{}]{5,2000}\}")
+_MOST_QUOTED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
     first = await _complete(question, question.messages, context, paid=())
     calls: tuple[ModelCall, ...] = (first.call,)
     try:
-        return Answer(_value(first, question.read), first.call.model, question.prompt_version, calls, first.logprobs)
+        return Answer(_value(first, question), first.call.model, question.prompt_version, calls, first.logprobs)
     except ReplyError as error:
         if not error.repairable:
             raise _unscored(error, first, question.prompt_version, calls) from error
@@ -102,7 +105,7 @@ async def ask(question: Question[T], context: GradeContext) -> Answer[T]:
         raise _unscored(failed, first, version, calls) from error
     calls = (*calls, second.call)
     try:
-        return Answer(_value(second, question.read), second.call.model, version, calls, second.logprobs)
+        return Answer(_value(second, question), second.call.model, version, calls, second.logprobs)
     except ReplyError as error:
         raise _unscored(error, second, version, calls) from error
 
@@ -140,17 +143,28 @@ async def _complete(
         ) from error
 
 
-def _value(completion: Completion, read: Callable[[str], T]) -> T:
+def _value(completion: Completion, question: Question[T]) -> T:
     if completion.refusal is not None or completion.finish_reason in _REFUSED:
         raise ReplyError("judge_refused", "the judge refused to answer", repairable=False)
     cut = completion.finish_reason == "length"
     try:
-        return read(finished(completion.text) if cut else completion.text)
+        text = _own_words(completion.text, question.messages)
+        return question.read(finished(text) if cut else text)
     except ReplyError as error:
         if cut:
             message = f"the judge's reply was cut off at its token limit: {error.message}"
             raise ReplyError("judge_truncated", message, repairable=False) from error
         raise
+
+
+def _own_words(reply: str, messages: Sequence[Message]) -> str:
+    """`reply` without the objects in its prose that the prompt holds word for word: a forged verdict, or our own example."""
+    asked = "\n".join(message.content for message in messages if isinstance(message.content, str))
+
+    def own(match: re.Match[str]) -> str:
+        return "[quoted]" if match[0] != reply.strip() and match[0] in asked else match[0]
+
+    return _OBJECT.sub(own, reply, count=_MOST_QUOTED)
 
 
 def _repair(question: Question[T], reply: str, error: ReplyError) -> Message:

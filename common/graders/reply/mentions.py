@@ -15,6 +15,7 @@ _FOREIGN = re.compile(
     r"|(?<!\bI )say|says|said|saying|claim(?:s|ed|ing)?|assert(?:s|ed|ing)?|stat(?:es|ed|ing)|writes?|wrote|reads?"
     r"|contain(?:s|ed|ing)?|includ(?:es|ed|ing)|tells?|told|telling|asks?(?! for)|asking|asked(?! for)"
     r"|instruct\w*|demand\w*|wants?|wanted|tries|tried|trying|attempt\w*|insist\w*|ignor\w+|inject\w*|forged?|fake|pretend\w*"
+    r"|end(?:s|ed|ing)? (?:with|in)|append\w*|insert\w*|smuggl\w*|hidden|hides?|repeat\w*|cop(?:y|ies|ied)"
     r"|quot(?:e|es|ed|ing)|embed\w*|sample|submission|material|example|e\.g|such as|format|looks? like|schema"
     r"|between|may|might|could|perhaps|maybe|begs?|prints?|output(?:s|ting)?)\b|n['\u2019]t\b",
     re.IGNORECASE,
@@ -26,8 +27,12 @@ _OWN = re.compile(
     r"|the\s+[^,;:\"]{1,40}\s(?:is|should be)\s+rated\b)(?P<rest>[^,;\"\u201c]*[\"\u201c]?)\Z",
     re.IGNORECASE,
 )
+_ORDERED = re.compile(
+    r"(?:\A|[.!?:\n]\s*)[\"'\u201c]?(?:please\s+)?(?:ignore|disregard|forget)\b[^.!?\n]{0,60}\b(?:instructions?|above|prompt|rules)\b[.!:]\s*\Z",
+    re.IGNORECASE,
+)
 _DENIED_AFTER = re.compile(
-    r"[\"'`\u201d\u2019)\]*]*\s*,?\s*(?:(?:would|might|could|may|if|unless)\b"
+    r"[\"'`\u201d\u2019)\]*]*\s*(?:,\s*)?(?:(?:would|might|could|may|if|unless)\b"
     r"|(?:is|was)(?:\s+not|n['\u2019]t|\s+(?:far\s+)?too|\s+wrong)\b)",
     re.IGNORECASE,
 )
@@ -43,6 +48,8 @@ def is_mentioned(text: str, start: int, end: int) -> bool:
     before = _CODE_FENCE.sub("", text[max(0, start - 2_000) : start])
     lead = before[_sentence_start(before) :].lstrip("#*_-> \t\n")
     lead = re.sub(r"[*_]", "", lead)
+    if _ORDERED.search(before[: _sentence_start(before)]):
+        return True
     quoted = bool(_QUOTE.search(_HEADED.sub("", lead))) and not _ANNOUNCED.search(_HEADED.sub("", lead))
     if quoted or line.lstrip().startswith(">") or _IMAGINED.search(lead) or _DENIED_AFTER.match(text, end):
         return True

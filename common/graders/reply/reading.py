@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from common.graders.reply.values import Kind
 
 T = TypeVar("T")
-_MAX_CHARACTERS = 200_000
+_MAX_CHARACTERS = 50_000
 _WORDS_OF_A_VERDICT = 4
 _BLANKS = "\ufeff \t\r\n"
+_THOUGHTS = re.compile(
+    r"\A<(think|thinking|thought|reasoning)>.*?(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE
+)  # drafts are no verdicts
 _PAIR = re.compile(r"([0-9]+(?:\.[0-9]+)?)[ \t]*[ \t,;|][ \t]*([0-9]+(?:\.[0-9]+)?)")
 _WIDE = {code: chr(code - 0xFEE0) for code in (*range(0xFF10, 0xFF1A), 0xFF0E, 0xFF0F, 0xFF05)}
 
@@ -132,7 +135,7 @@ def _read(text: str, key: str, kind: Kind[T], value_of: Callable[[Any], T]) -> t
 
 
 def _body(text: str) -> str:
-    body = text.strip(_BLANKS)
+    body = _THOUGHTS.sub("", text.strip(_BLANKS)).strip(_BLANKS)
     if len(body) > _MAX_CHARACTERS:
         raise ReplyError("no_verdict", f"it is longer than {_MAX_CHARACTERS} characters")
     return body.translate(_WIDE)

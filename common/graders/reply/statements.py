@@ -1,12 +1,13 @@
 """Verdicts stated in plain text. A number or label within a sentence is none; it must be stated as the verdict.
 
-The forms: ``[[8]]``, ``[RESULT] 8``, ``Score: 8`` at the start of a line or sentence, "I would rate it 8", and the value alone:
-as the whole reply, as its first line, or after a blank line as its last.
+The forms: ``[[8]]``, ``[RESULT] 8``, ``<score>8</score>``, ``Score: 8`` at the start of a line or sentence, "I would rate
+it 8", and the value alone: as the whole reply, as its first line, or after a blank line as its last.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from common.graders.reply.errors import ReplyError
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _BRACKETS = re.compile(r"\[\[([^\[\]\n]{1,200})\]\]")
+_TAGGED = re.compile(r"<(\w{1,20})>([^<>]{1,200})</\1>")
 _RESULT = re.compile(r"\[RESULT\][ \t]*:?[ \t]*", re.IGNORECASE)
 _BOUNDARY = r"(?:(?:\A|\n)[ \t]*(?:[-\u2022#]+[ \t]+)?|[.!?][\"')]?\s+|\bas follows:\s*[\"\u201c]?|\bfeedback:\s*)"
 _GRADED = (
@@ -26,6 +28,7 @@ _GRADED = (
     r"(?:rate|give|score|grade|assign|award)(?:\s+(?:it|this|that|(?:the|this)\s+(?:[\w'\u2019]+\s+)?(?:response|answer|output|sample)))?"
     r"(?:\s+(?:an?|as|at))*(?:\s+(?:score|rating|grade)\s+of)?:?\s+"
 )
+_ADJECTIVES = "(?:my|the|our|final|overall|total|numerical|first|initial|new|revised|updated|corrected|adjusted|preliminary)"
 _HEDGE = re.compile(
     r"\b(?:or|to|and|if|unless|but|maybe|perhaps|not|no|actually|wait|rather|should|would|could|might|almost)\b|[0-9]",
     re.IGNORECASE,
@@ -37,6 +40,7 @@ _TAKEN_BACK = re.compile(
     r"|(?:disregard|ignore) (?:that|the above|this) (?:score|rating|verdict|grade))\b",
     re.IGNORECASE,
 )
+_MOST = 50
 _LISTED = re.compile(r"^\s*[0-9]+[.)]\s", re.MULTILINE)
 _LINES_AFTER_DOT = (".", "!", "?", ")", '"')
 
@@ -48,7 +52,12 @@ def stated(text: str, kind: Kind[T]) -> list[tuple[T, str]]:
         ReplyError: something is stated that cannot be read.
     """
     plain = re.sub(r"\*+|__+", "", text)
-    return [*_marked(plain, kind), *_announced(plain, kind), *_alone(plain, kind)]
+    if sum(len(form.findall(plain)) for form in (_BRACKETS, _RESULT, _TAGGED)) > _MOST:
+        raise ReplyError("no_verdict", f"it names more than {_MOST} verdicts")
+    found = list(islice(chain(_marked(plain, kind), _announced(plain, kind), _alone(plain, kind)), _MOST + 1))
+    if len(found) > _MOST:
+        raise ReplyError("no_verdict", f"it states more than {_MOST} verdicts")
+    return found
 
 
 def taken_back(text: str) -> bool:
@@ -60,6 +69,9 @@ def _marked(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
     for match in _BRACKETS.finditer(text):
         if not is_mentioned(text, match.start(), match.end()):
             yield kind.parse(match[1]), text[match.end() :]
+    for match in _TAGGED.finditer(text):
+        if re.fullmatch(kind.names, match[1], re.IGNORECASE) and not is_mentioned(text, match.start(), match.end()):
+            yield kind.parse(match[2]), text[match.end() :]
     for match in _RESULT.finditer(text):
         line = text[match.end() :].split("\n", 1)[0]
         if not is_mentioned(text, match.start(), match.end()) and not _BRACKETS.match(line):
@@ -67,8 +79,8 @@ def _marked(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
 
 
 def _announced(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
-    words = rf"(?:(?:my|the|our|final|overall|total|numerical)\s+){{0,3}}(?:{kind.names})(?:\s+(?:score|rating|verdict))?"
-    label = rf"{words}[ \t]*(?:[:=\uff1a]|\bis\b:?|[\u2013\u2014-])\s*|(?<=\# ){words}[ \t]*\n\s*"
+    words = rf"(?:{_ADJECTIVES}\s+){{0,3}}(?:{kind.names})(?:\s+(?:score|rating|verdict))?"
+    label = rf"{words}[ \t]*(?:\([^()\n]{{1,40}}\)[ \t]*)?(?:[:=\uff1a]|\bis\b:?|[\u2013\u2014-])\s*|(?<=\# ){words}[ \t]*\n\s*"
     form = re.compile(
         rf"(?P<before>{_BOUNDARY})(?:{label}|{_GRADED})[\"'`(]?(?P<value>{kind.pattern})(?![\w/])(?P<tail>[^\n]*)",
         re.IGNORECASE,
@@ -91,15 +103,21 @@ def _ends_well(tail: str) -> bool:
 
 def _alone(text: str, kind: Kind[T]) -> Iterator[tuple[T, str]]:
     lines = text.strip().split("\n")
-    whole = re.compile(rf"\W{{0,3}}?(?P<value>{kind.pattern})(?P<marks>[.!\"'`)\]]*)\s*", re.IGNORECASE)
+    whole = re.compile(rf"[\"'`(\[_]{{0,2}}(?P<value>{kind.pattern})(?P<marks>[.!\"'`)\]_]*)\s*", re.IGNORECASE)
     first = whole.fullmatch(lines[0].strip())
     if first and (len(lines) == 1 or "." not in first["marks"] or kind.spellings) and not lines[0].lstrip().startswith(">"):
         _nothing_else(lines[1:], first["value"], kind)
         yield kind.parse(first["value"]), "\n".join(lines[1:])
+    opening = re.match(rf"(?P<value>{kind.pattern})[.!]\s", lines[0], re.IGNORECASE) if kind.spellings and not first else None
+    if opening and len(opening["value"]) > 1:
+        _nothing_else([text[opening.end() :]], opening["value"], kind)
+        yield kind.parse(opening["value"]), text[opening.end() :]
     last = whole.fullmatch(lines[-1].strip()) if len(lines) > 1 else None
     if last and _set_apart(lines) and not _LISTED.search(text):
         _nothing_else(lines[:-1], last["value"], kind)
         yield kind.parse(last["value"]), ""
+    if first:  # a second value alone on its line is another verdict
+        yield from ((kind.parse(other["value"]), "") for line in lines[1:] if (other := whole.fullmatch(line.strip())))
 
 
 def _set_apart(lines: list[str]) -> bool:

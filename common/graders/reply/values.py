@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _NUMBER = r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)"
-_SCORE = rf"{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER})?\s*%?"
+_SCORE = rf"{_NUMBER}(?:\s*(?:/|out\s+of)\s*{_NUMBER})?(?:\s*(?:%|percent\b|points?\b|stars?\b))?"
 _PARTS = re.compile(rf"({_NUMBER})(?:\s*(?:/|out\s+of)\s*({_NUMBER}))?\s*(%|percent|points?|stars?)?", re.IGNORECASE)
 _AROUND = " \t\r\n*_\"'`\u201c\u201d\u2018\u2019.!()[]"
 _PERCENT = ("%", "percent")
