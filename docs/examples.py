@@ -23,6 +23,7 @@ PAGES = (
     "events",
     "graders",
     "graders-checks",
+    "graders-conversations",
     "graders-judges",
     "graders-rag",
     "graders-rubric",

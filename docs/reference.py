@@ -256,6 +256,7 @@ def graders() -> str:
         schemas.TrajectoryGrader,
         schemas.ScoreModelGrader,
         schemas.LabelModelGrader,
+        schemas.ConversationModelGrader,
         schemas.PairwiseModelGrader,
         schemas.RubricModelGrader,
         schemas.FaithfulnessGrader,
