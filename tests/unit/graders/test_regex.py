@@ -64,13 +64,12 @@ def test_what_cannot_be_matched_in_bounded_time_is_refused(pattern: str) -> None
     assert caught.value.errors()[0]["loc"] == ("regex", "pattern")
 
 
-@given(st.text(alphabet="ab.*+?|()[]^$", max_size=12), st.text(alphabet="ab\n", max_size=12))
+@given(st.text(alphabet="ab.*?|()^", max_size=12), st.text(alphabet="ab\n", max_size=12))
 def test_a_full_match_is_the_whole_text(pattern: str, text: str) -> None:
-    """Whatever the pattern, anchoring it agrees with Python's own engine where both take it."""
+    """Anchoring agrees with Python's own engine, on patterns that both understand alike."""
     try:
         grader: Any = regex(pattern, mode="fullmatch")
         expected = re.fullmatch(pattern, text) is not None
     except (ValidationError, re.error):
         return
-    if "$" not in pattern and "[" not in pattern:  # these two the engines define differently
-        assert matches(grader.whole_pattern, text) == expected
+    assert matches(grader.whole_pattern, text) == expected
