@@ -10,11 +10,11 @@ from common.errors import BreakerOpen, BudgetExhausted, Overloaded, ProviderRate
 from common.gateway import keys
 from common.gateway.hints import paces
 from common.gateway.metrics import BUDGET_EVENTS
-from common.gateway.scripts import Script, ScriptRunner
 from common.gateway.ticket import Later, Outcome, Settled, Ticket
 from common.observability.logs import log
 from common.schemas.completion import BudgetLevel
 from common.schemas.evaluation import Usage
+from common.store.scripts import Script, ScriptRunner
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from common.errors import KnudgeError
-    from common.gateway.scripts import Word
     from common.schemas.config import GatewayConfig
+    from common.store.scripts import Word
 
 # Providers count calls in a window of a minute. What goes at once after a quiet time comes on top of the pace, so the pace
 # keeps a little below the limit: 0.99 + 0.25 s / 60 s is still below 1, and from 200 a minute on so is one call more.

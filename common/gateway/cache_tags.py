@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     import redis
 
-    from common.gateway.scripts import ScriptRunner
     from common.schemas.completion import CompletionRequest
+    from common.store.scripts import ScriptRunner
 
 EVERYTHING = "all"
 _TAG = re.compile(rf"{EVERYTHING}|(eval|model|prompt|run):[!-~]{{1,300}}")

@@ -11,12 +11,12 @@ import secrets
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from common.gateway import cache_keys as keys
-from common.gateway.scripts import Script
+from common.store.scripts import Script
 
 if TYPE_CHECKING:
     from random import Random
 
-    from common.gateway.scripts import ScriptRunner
+    from common.store.scripts import ScriptRunner
 
 Said = Literal["hit", "lead", "wait", "alone"]
 

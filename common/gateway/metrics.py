@@ -10,7 +10,6 @@ ATTEMPTS = Counter(
 ATTEMPT_SECONDS = Histogram("knudge_model_attempt_seconds", "Time of answered attempts, without waiting.", "provider")
 WAIT_SECONDS = Histogram("knudge_model_wait_seconds", "Time an attempt waited for its turn.", "provider")
 BREAKER_CHANGES = Counter("knudge_breaker_changes", "Breaker state changes that this process saw.", "provider", "state")
-STORE_FAILURES = Counter("knudge_gateway_store_failures", "Scripts on the shared limits that could not be run.")
 CACHE_REQUESTS = Counter(
     "knudge_cache_requests",
     "Calls that may be answered from the cache: hit, shared (waited for an equal call), miss, unavailable (no store).",

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from common.errors import StoreUnavailable
-from common.gateway.scripts import Script, ScriptRunner
 from common.limits import keys
 from common.limits.load import EVERY_MS, KEEP_MS, follow_load
 from common.limits.metrics import UNCHECKED
 from common.limits.policy import Policies
 from common.observability.logs import log
 from common.store.connect import script, store_errors
+from common.store.scripts import Script, ScriptRunner
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,11 +11,11 @@ from common.bootstrap import async_parts, sync_parts
 from common.errors import BudgetExhausted, StoreUnavailable
 from common.gateway.cache_tags import invalidate
 from common.gateway.gateway import Gateway
-from common.gateway.scripts import Script, ScriptRunner
 from common.schemas.completion import CompletionRequest, Message, Origin
 from common.schemas.config import BudgetsConfig, GatewayConfig
 from common.settings import Settings
 from common.store.connect import async_client, sync_client
+from common.store.scripts import Script, ScriptRunner
 from functions.health.reading import Reader
 from tests.support.functions import free_port
 from tests.support.providers import Canned, Vendor, serving

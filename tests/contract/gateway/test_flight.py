@@ -16,9 +16,9 @@ from redis.crc import key_slot
 
 from common.gateway import cache_keys
 from common.gateway.flight import Flight, Said, look_again_s
-from common.gateway.scripts import ScriptRunner
 from common.settings import Settings
 from common.store.connect import async_client
+from common.store.scripts import ScriptRunner
 from tests.support.functions import ROOT
 from tests.support.providers import Canned, Vendor, serving, simulating
 

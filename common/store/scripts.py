@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from common.errors import StoreUnavailable
-from common.gateway.metrics import STORE_FAILURES
 from common.observability.logs import log
 from common.store.connect import script, store_errors
+from common.store.metrics import STORE_FAILURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -103,7 +103,7 @@ class ScriptRunner:
         failures = [answer for answer in answers if isinstance(answer, Exception)]
         if failures:
             STORE_FAILURES.inc(amount=len(failures))
-            log("gateway.store.failed", level=logging.ERROR, error=failures[0], calls=len(failures))
+            log("store.scripts.failed", level=logging.ERROR, error=failures[0], calls=len(failures))
         for job, answer in zip(batch, answers, strict=True):
             if not job.answer.done():
                 _resolve(job.answer, answer)
