@@ -14,10 +14,14 @@ PING = "dev.knative.sources.ping"  # PingSource cannot choose its type
 
 
 class RunItems(Model):
-    """Data of ``evaluation.requested`` and ``evaluation.completed`` within a run: which items, by index from 0."""
+    """Data of ``evaluation.requested`` and ``evaluation.completed`` within a run: which items, by index from 0.
+
+    ``lease`` tells a request for items from a later one for the same: only the latest is worked on. Empty: whichever.
+    """
 
     run_id: str
     items: list[int] = Field(min_length=1, max_length=50)
+    lease: str = Field("", max_length=20, pattern=r"^[0-9]*$")
 
 
 class RunReference(Model):
@@ -38,3 +42,4 @@ class RunCompleted(Model):
     errored: int
     report_url: str
     simulated: bool = False
+    suspect: bool = False  # a canary did not pass
