@@ -20,12 +20,13 @@ from common.schemas.comparison import (
 )
 from common.schemas.runs import ENDED
 from common.stats.multiple import benjamini_hochberg, holm
+from functions.aggregate.cautions import warnings
 from functions.aggregate.contrast import Asked, Sides, contrast
 from functions.aggregate.pairing import Pairings, grouped, texts
 from functions.aggregate.vectors import judged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -59,7 +60,7 @@ class Sliced:
 def compare(query: CompareQuery, records: Records, *, project: str) -> Comparison:
     """The answer to `query`.
 
-    Costs a few trips and 17 bytes an item and grader; where items are paired by content, clustered or sliced, the datasets
+    Costs a few trips and 18 bytes an item and grader; where items are paired by content, clustered or sliced, the datasets
     are read as well.
 
     Raises:
@@ -80,15 +81,10 @@ def compare(query: CompareQuery, records: Records, *, project: str) -> Compariso
         judged(a, summaries[0], records, graders=[pair[0] for pair in common.pairs]),
         judged(b, summaries[1], records, graders=[pair[1] for pair in common.pairs]),
     )
-    compared = [
-        _grader(
-            (a.graders[numbers[0]], b.graders[numbers[1]]),
-            _aligned(judgements, pairing, graders=numbers, clusters=clusters),
-            asked=asked,
-            sliced=sliced,
-        )
-        for numbers in common.pairs
-    ]
+    compared = []
+    for left, right in common.pairs:
+        sides = _aligned(judgements, pairing, graders=(left, right), clusters=clusters)
+        compared.append(_grader((a.graders[left], b.graders[right]), sides, asked=asked, sliced=sliced))
     told = PairedItems(method=pairing.method, items=len(pairing.a), only_a=pairing.only_a, only_b=pairing.only_b)
     return _answer(
         query,
@@ -128,7 +124,7 @@ def _answer(
         tests=tests,
         graders=graders,
         not_compared=not_compared,
-        warnings=list(_warnings(plans, runs, pairing, graders)),
+        warnings=list(warnings(plans, runs, pairing, graders, level=query.level)),
     )
 
 
@@ -261,44 +257,3 @@ def _adjusted(compared: Sequence[GraderComparison]) -> tuple[list[GraderComparis
 def tested(row: Figures) -> float | None:
     """The p-value that is adjusted: Student's, or Wilcoxon's where all pairs differ by the same and Student's is undefined."""
     return row.wilcoxon_p if row.difference.p is None else row.difference.p
-
-
-def _warnings(
-    plans: tuple[RunPlan, RunPlan],
-    runs: tuple[ComparedRun, ComparedRun],
-    pairing: PairedItems,
-    graders: Sequence[GraderComparison],
-) -> Iterator[str]:
-    for side, run in zip(("baseline", "candidate"), runs, strict=True):
-        yield from run_warnings(run, f"the {side}")
-    versions = [f"{plan.eval_id} version {plan.eval_version}" for plan in plans]
-    if versions[0] != versions[1]:
-        yield f"the runs are of different evals or versions: {versions[0]}, {versions[1]}"
-    if pairing.only_a or pairing.only_b:
-        yield f"{pairing.only_a} items are only in the baseline and {pairing.only_b} only in the candidate; they are left out"
-    for grader in graders:
-        if grader.changed:
-            yield f"{grader.name}: its definition differs between the runs in {', '.join(grader.changed)}"
-        if grader.unscored_differs:
-            yield unscored_words(grader)
-
-
-def run_warnings(run: ComparedRun, name: str) -> Iterator[str]:
-    """What is to be known of a run before its figures are believed."""
-    if run.suspect:
-        yield f"{name} is SUSPECT: a canary failed, so its scores are not to be believed"
-    if run.stopped:
-        yield f"{name} stopped early, at {run.done} of {run.total} items: intervals that assume a fixed number are too narrow"
-    elif not run.complete:
-        yield f"{name} is not complete: {run.done} of {run.total} items are counted ({run.status})"
-    if run.simulated:
-        yield f"a simulator took part in {name}: its scores say nothing about a real model"
-
-
-def unscored_words(grader: GraderComparison) -> str:
-    """What is to be said of a grader whose unscored verdicts are far more in one run."""
-    return (
-        f"{grader.name}: UNSCORED DIFFERS: {grader.a.unscored} of {grader.a.scored + grader.a.unscored} in the baseline, "
-        f"{grader.b.unscored} of {grader.b.scored + grader.b.unscored} in the candidate; "
-        "the pairs that are left may not be a fair picture of either"
-    )

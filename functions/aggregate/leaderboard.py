@@ -11,7 +11,8 @@ from common.errors import InvalidInput
 from common.schemas.comparison import MAX_RUNS, GraderRanking, Leaderboard, NotCompared, Standing
 from common.stats.multiple import holm
 from common.stats.paired import difference
-from functions.aggregate.compare import changed_fields, compared_run, names_in, run_warnings
+from functions.aggregate.cautions import run_warnings
+from functions.aggregate.compare import changed_fields, compared_run, names_in
 from functions.aggregate.contrast import measured, side
 from functions.aggregate.pairing import Pairings
 from functions.aggregate.vectors import judged
