@@ -22,6 +22,7 @@ PAGES = (
     "configuration",
     "events",
     "graders",
+    "judging",
     "graders-checks",
     "graders-conversations",
     "graders-judges",
