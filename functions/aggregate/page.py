@@ -20,7 +20,9 @@ from functions.aggregate.legible import one_line
 if TYPE_CHECKING:
     from jinja2 import Environment, Template
 
-BINARY_TYPES = frozenset({"string_check", "label_model"})
+BINARY_TYPES = frozenset(  # graders that score 0 or 1: their mean is their pass rate
+    {"json_schema", "label_model", "numeric", "regex", "string_check", "tool_calls", "trajectory"}
+)
 _NAME_LIMIT = 200
 
 
