@@ -18,6 +18,7 @@ from local.faults import Faults
 from local.judge import find_judge, write_config
 from local.manifests import read_wiring
 from local.programs import ROOT, Options, plan
+from local.scale import parse_scale
 from local.supervisor import ChildError, StartError, Supervisor
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Wanted:
     judge: str | None
     broker_mode: Mode
     broker_faults: str
+    scale: str
+    restart: bool
     verbose: bool
 
 
@@ -48,6 +51,8 @@ class Wanted:
 @click.option("--judge", metavar="PROVIDER:MODEL", help="The judge to use where there is no configuration file.")
 @click.option("--broker-mode", type=click.Choice(["async", "sync"]), default="async", show_default=True)
 @click.option("--broker-faults", default="", help="For tests: lose=RATE,duplicate=RATE,reorder=RATE,late_s=S,seed=N.")
+@click.option("--scale", default="", help="Processes of a function, for example evaluate=2,aggregate=2 (default: one of each).")
+@click.option("--restart", is_flag=True, help="Start a program again that a signal has ended, as a cluster does.")
 @click.option("--verbose", is_flag=True, help="Show the programs' logs here instead of writing them to files.")
 def main(  # noqa: PLR0917 - click passes options by name
     demo: bool,  # noqa: FBT001
@@ -56,6 +61,8 @@ def main(  # noqa: PLR0917 - click passes options by name
     judge: str | None,
     broker_mode: Mode,
     broker_faults: str,
+    scale: str,
+    restart: bool,  # noqa: FBT001
     verbose: bool,  # noqa: FBT001
 ) -> None:
     """Start everything on this machine: store, broker, simulator, five functions; Ctrl-C stops it.
@@ -64,7 +71,7 @@ def main(  # noqa: PLR0917 - click passes options by name
     """
     if exit_after and not demo:
         raise click.UsageError("--exit goes with --demo")
-    wanted = Wanted(demo, exit_after, config, judge, broker_mode, broker_faults, verbose)
+    wanted = Wanted(demo, exit_after, config, judge, broker_mode, broker_faults, scale, restart, verbose)
     try:
         sys.exit(_serve(wanted, _settings()))
     except KnudgeError as error:
@@ -86,9 +93,10 @@ def _serve(wanted: Wanted, settings: Settings) -> int:
         Faults.parse(wanted.broker_faults)
         config_path, judge_text = _configuration(wanted, settings, data_dir)
         replace(settings, config_path=config_path).gateway_config()  # a mistake in it is told before anything starts
-        options = Options(config_path, Path(homes), wanted.broker_mode, wanted.broker_faults)
-        programs = plan(settings, read_wiring(), options)
-        supervisor = Supervisor(programs, data_dir, verbose=wanted.verbose)
+        wiring = read_wiring()
+        scale = parse_scale(wanted.scale, wiring.functions)
+        options = Options(config_path, Path(homes), wanted.broker_mode, wanted.broker_faults, scale)
+        supervisor = Supervisor(plan(settings, wiring, options), data_dir, verbose=wanted.verbose, restart=wanted.restart)
         _say("Starting Knudge ...")
         with supervisor.running():
             return _work(supervisor, wanted, settings, judge_text)

@@ -21,6 +21,7 @@ from local.dispatch import Broker, Mode
 from local.envelope import from_http
 from local.faults import Faults
 from local.manifests import BASE, read_wiring
+from local.scale import parse_scale, ports
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -106,7 +107,8 @@ def _problem(error: KnudgeError) -> Response:
 @click.option("--manifests", type=click.Path(path_type=Path), default=BASE, help="Folder of the kustomize base to read.")
 @click.option("--capacity", type=int, default=10_000, show_default=True, help="Events under way before publishers wait.")
 @click.option("--faults", default="", help="For tests: lose=RATE,duplicate=RATE,reorder=RATE,late_s=S,seed=N.")
-def main(port: int | None, mode: Mode, manifests: Path, capacity: int, faults: str) -> None:
+@click.option("--scale", default="", help="Processes of a function, for example evaluate=2: deliveries go to them in turn.")
+def main(port: int | None, mode: Mode, manifests: Path, capacity: int, faults: str, scale: str) -> None:  # noqa: PLR0917 - as click passes them
     """Carry events between the functions of this machine, wired as the manifests say."""
     import uvicorn
 
@@ -114,10 +116,16 @@ def main(port: int | None, mode: Mode, manifests: Path, capacity: int, faults: s
     configure(level=settings.log_level, style=settings.log_format, function="broker")
     try:
         wiring, misbehaviour = read_wiring(manifests), Faults.parse(faults)
+        copies = parse_scale(scale, wiring.functions)
+        listening = {name: ports(settings, name, copies) for name in wiring.functions}
     except KnudgeError as error:
         raise click.ClickException(error.message) from error
-    addresses = {name: f"http://127.0.0.1:{settings.port(name)}" for name in ("broker", *wiring.functions)}
-    app = create_app(lambda courier: Broker(wiring, addresses, courier, misbehaviour, mode=mode, capacity=capacity))
+    urls = {name: [f"http://127.0.0.1:{each}" for each in found] for name, found in listening.items()}
+    addresses = {"broker": f"http://127.0.0.1:{settings.port('broker')}", **{name: first for name, (first, *_) in urls.items()}}
+    further = {name: others for name, (_, *others) in urls.items()}
+    app = create_app(
+        lambda courier: Broker(wiring, addresses, courier, misbehaviour, mode=mode, capacity=capacity, further=further)
+    )
     uvicorn.run(
         app,
         host="127.0.0.1",

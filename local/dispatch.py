@@ -20,7 +20,7 @@ from local.courier import Outcome
 from local.envelope import MAX_HOPS, Envelope
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 
     from local.courier import Send
     from local.faults import Faults
@@ -43,7 +43,7 @@ class Broker:
     ``addresses`` maps functions to base URLs, and ``broker`` to its own, for dead letters. In mode ``async`` an event is
     accepted first and delivered after; in ``sync`` the publisher waits until every subscriber, and every reply's own way
     through the broker, is done, as with Knative's in-memory channel by default. At most ``capacity`` accepted events are
-    under way.
+    under way. ``further`` has the base URLs of the other processes of functions that have several, which take turns.
     """
 
     wiring: Wiring
@@ -52,6 +52,7 @@ class Broker:
     faults: Faults
     mode: Mode = "async"
     capacity: int = 10_000
+    further: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], datetime] = _utc_now
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -61,8 +62,9 @@ class Broker:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._in_flight = 0
         self._types: set[str] = set()
+        self._turns: Counter[str] = Counter()
         self._slots = {
-            name: asyncio.Semaphore(service.concurrency)
+            name: asyncio.Semaphore(service.concurrency * (1 + len(self.further.get(name, ()))))
             for name, service in self.wiring.functions.items()
             if service.concurrency > 0
         }
@@ -75,6 +77,7 @@ class Broker:
     async def accept(self, envelope: Envelope) -> bool:
         """Take an event from a publisher. False: somebody did not get it, and it is no dead letter either (``sync`` only)."""
         self._count(envelope, "received")
+        log("broker.received", level=logging.DEBUG, event_type=envelope.type, event_id=envelope.attributes["id"])
         work = self.publish(envelope.arrived(self.now()))
         if self.mode == "sync":
             return await work
@@ -177,10 +180,16 @@ class Broker:
     async def _post(self, trigger: Trigger, to: Destination, envelope: Envelope, *, prefer_reply: bool = True) -> Outcome:
         timeout_s = trigger.delivery.timeout_s
         async with self._slots.get(to.function) or contextlib.nullcontext():
-            return await self.send(self._url(to), envelope, timeout_s=timeout_s, prefer_reply=prefer_reply)
+            return await self.send(self._next_url(to), envelope, timeout_s=timeout_s, prefer_reply=prefer_reply)
 
     def _url(self, to: Destination) -> str:
         return f"{self.addresses[to.function]}{to.uri}"
+
+    def _next_url(self, to: Destination) -> str:
+        """In turn, one of the function's processes: a retry goes to another one than the try before."""
+        places = [self.addresses[to.function], *self.further.get(to.function, ())]
+        self._turns[to.function] += 1
+        return f"{places[self._turns[to.function] % len(places)]}{to.uri}"
 
     async def _tick(self, index: int) -> None:
         tick = self.wiring.ticks[index]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from local.manifests import BASE
+from local.scale import ports
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,24 +35,30 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the broker behaves, and where the functions find providers and a writable home."""
+    """How the broker behaves, where the functions find providers and a writable home, and how many processes they have."""
 
     config_path: Path
     homes: Path
     broker_mode: str = "async"
     broker_faults: str = ""
+    scale: Mapping[str, int] = field(default_factory=dict)
+    manifests: Path = BASE
 
 
 def plan(settings: Settings, wiring: Wiring, options: Options) -> list[Program]:
     """Every program, the store first; without the store where ``KNUDGE_REDIS_URL`` names one."""
     shared = _environment(settings, wiring, options)
     programs = [] if settings.environ.get("KNUDGE_REDIS_URL") else [_valkey(settings, shared)]
-    broker = ["--mode", options.broker_mode, "--faults", options.broker_faults]
+    scale = ",".join(f"{name}={count}" for name, count in options.scale.items())
+    broker = ["--mode", options.broker_mode, "--faults", options.broker_faults, "--scale", scale]
+    broker += ["--manifests", str(options.manifests)]
     programs += [
         _module("simulator", settings, shared, ["--port", str(settings.port("simulator"))], ready="/livez"),
         _module("local.broker", settings, shared, ["--port", str(settings.port("broker")), *broker], ready="/livez"),
     ]
-    return programs + [_function(service, settings, shared, options) for service in wiring.functions.values()]
+    for service in wiring.functions.values():
+        programs += _functions(service, settings, shared, options)
+    return programs
 
 
 def _environment(settings: Settings, wiring: Wiring, options: Options) -> dict[str, str]:
@@ -78,16 +87,22 @@ def _module(module: str, settings: Settings, env: dict[str, str], arguments: lis
     return Program(name, (sys.executable, "-m", module, *arguments), env, settings.port(name), ready)
 
 
-def _function(service: FunctionService, settings: Settings, shared: dict[str, str], options: Options) -> Program:
-    port = settings.port(service.name)
+def _functions(service: FunctionService, settings: Settings, shared: dict[str, str], options: Options) -> list[Program]:
+    """The function's processes: ``evaluate``, ``evaluate-2``, …."""
+    found = enumerate(ports(settings, service.name, options.scale), 1)
+    named = [(service.name if number == 1 else f"{service.name}-{number}", port) for number, port in found]
+    return [_function(service, name, port, shared, options) for name, port in named]
+
+
+def _function(service: FunctionService, name: str, port: int, shared: dict[str, str], options: Options) -> Program:
     env = {
         **service.env,
         **{name: value for name, value in shared.items() if name != "HOME"},
         "KNUDGE_FUNCTION": service.name,
         "FUNCTION_SOURCE": str(ROOT / service.env["FUNCTION_SOURCE"]),
-        "HOME": str(options.homes / service.name),  # gunicorn keeps a socket there, one server each
+        "HOME": str(options.homes / name),  # gunicorn keeps a socket there, one server each
         "HOST": _LOOPBACK,
         "PORT": str(port),
         "WORKERS": "1",
     }
-    return Program(service.name, (sys.executable, "-m", "functions_framework"), env, port)
+    return Program(name, (sys.executable, "-m", "functions_framework"), env, port)

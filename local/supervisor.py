@@ -45,11 +45,16 @@ class ChildError(KnudgeError):
 
 @dataclass
 class Supervisor:
-    """Runs `programs`, which keep their data and logs below ``data_dir``; ``verbose``: logs go to the terminal."""
+    """Runs `programs`, which keep their data and logs below ``data_dir``; ``verbose``: logs go to the terminal.
+
+    ``restart``: once all have been ready, one that a signal ends is started again, as a cluster does with a pod that was
+    killed. One that ends by itself has a reason that would not go away, and ends everything.
+    """
 
     programs: Sequence[Program]
     data_dir: Path
     verbose: bool = False
+    restart: bool = False
     children: list[Child] = field(default_factory=list)
     _stopping: bool = False
 
@@ -81,16 +86,35 @@ class Supervisor:
             ChildError: a program ended by itself.
         """
         while not self._stopping and not until():
+            self._restart_killed()
             self._check_children()
             time.sleep(_POLL_S)
 
+    def child(self, name: str) -> Child:
+        """The process that runs the program `name` now."""
+        return next(child for child in self.children if child.name == name)
+
+    def _restart_killed(self) -> None:
+        for program in self.programs:
+            child = self.child(program.name)
+            if not self._will_return(child):
+                continue
+            stop([child], grace_s=_FUNCTIONS_GRACE_S)  # its workers, which hold its port
+            if _is_free(program.port):  # else they are still on their way out
+                self.children[self.children.index(child)] = self._spawn(program)
+
+    def _will_return(self, child: Child) -> bool:
+        """Whether it was killed, or told to stop (0), and is to be started again."""
+        return self.restart and child.exit_code is not None and child.exit_code <= 0
+
+    def _spawn(self, program: Program) -> Child:
+        Path(program.env.get("HOME", self.data_dir)).mkdir(parents=True, exist_ok=True)
+        log_path = None if self.verbose else self.data_dir / "logs" / f"{program.name}.log"
+        return spawn(program.name, program.argv, env=program.env, cwd=ROOT, log_path=log_path)
+
     def _start(self, programs: Sequence[Program]) -> None:
-        logs = self.data_dir / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
-        for program in programs:
-            Path(program.env.get("HOME", self.data_dir)).mkdir(parents=True, exist_ok=True)
-            log_path = None if self.verbose else logs / f"{program.name}.log"
-            self.children.append(spawn(program.name, program.argv, env=program.env, cwd=ROOT, log_path=log_path))
+        (self.data_dir / "logs").mkdir(parents=True, exist_ok=True)
+        self.children += [self._spawn(program) for program in programs]
         waiting = list(programs)
         deadline = time.monotonic() + _START_S
         while waiting and not self._stopping:
@@ -101,12 +125,11 @@ class Supervisor:
             time.sleep(_POLL_S)
 
     def _never_ready(self, program: Program) -> ChildError:
-        child = next(child for child in self.children if child.name == program.name)
-        return ChildError(f"{program.name} was not ready within {_START_S:.0f} s{_log_of(child)}")
+        return ChildError(f"{program.name} was not ready within {_START_S:.0f} s{_log_of(self.child(program.name))}")
 
     def _check_children(self) -> None:
         for child in self.children:
-            if child.exit_code is not None and not self._stopping:
+            if child.exit_code is not None and not self._stopping and not self._will_return(child):
                 raise ChildError(f"{child.name} {_ending(child.exit_code)}{_log_of(child)}")
 
     def _stop(self) -> None:

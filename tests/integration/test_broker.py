@@ -207,6 +207,15 @@ async def test_nobody_listens(broker_of: Callable[..., Broker], subscriber: Subs
     assert broker.stats()["types"]["a"] == {"dead_lettered": 1, "received": 1, "retried": 2}
 
 
+async def test_processes_of_a_function_take_turns(broker_of: Callable[..., Broker], subscriber: Subscriber) -> None:
+    """Deliveries go to the processes of a function in turn, and a retry goes to another one than the try that failed."""
+    subscriber.answers["/second/1"] = [status(503), status(204)]
+    broker = broker_of(trigger("a", "/1", Delivery(retry=1)), further={"evaluate": [f"{subscriber.url}/second"]})
+    for _ in range(3):
+        assert await broker.accept(event("a"))
+    assert (len(subscriber.got["/1"]), len(subscriber.got["/second/1"])) == (2, 2)
+
+
 async def test_retry_after_is_respected_and_bounded(
     broker_of: Callable[..., Broker], subscriber: Subscriber, clock: Clock
 ) -> None:

@@ -31,7 +31,7 @@ from local.supervisor import Supervisor
 
 spec = json.loads(sys.argv[1])
 programs = [Program(p["name"], tuple(p["argv"]), p["env"], p["port"], p["ready"]) for p in spec["programs"]]
-supervisor = Supervisor(programs, Path(spec["data_dir"]))
+supervisor = Supervisor(programs, Path(spec["data_dir"]), restart=spec["restart"])
 with supervisor.running():
     print(json.dumps([child.process.pid for child in supervisor.children]), flush=True)
     supervisor.watch()
@@ -95,8 +95,8 @@ class Running:
 def start(tmp_path: Path) -> Iterator[Callable[..., Running]]:
     with contextlib.ExitStack() as stack:
 
-        def run(*programs: dict[str, Any], data_dir: Path = tmp_path) -> Running:
-            spec = json.dumps({"programs": programs, "data_dir": str(data_dir)})
+        def run(*programs: dict[str, Any], data_dir: Path = tmp_path, restart: bool = False) -> Running:
+            spec = json.dumps({"programs": programs, "data_dir": str(data_dir), "restart": restart})
             argv = [sys.executable, "-c", DRIVER, spec]
             process = subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
             stack.enter_context(process)
@@ -179,6 +179,27 @@ if os.fork() == 0:
     assert code != 0
     assert "frail was ended by SIGKILL" in errors
     assert all(map(_gone, [*pids, int(worker.read_text())]))
+
+
+def test_a_killed_program_is_started_again(start: Callable[..., Running], port: Callable[[], int], tmp_path: Path) -> None:
+    """With restarts, a killed program comes back, its workers gone; one that gives up by itself still ends everything."""
+    at, worker = port(), tmp_path / "worker"
+    forks = f"""
+if os.path.exists({str(worker)!r}):
+    threading.Timer(0.3, lambda: os._exit(7)).start()
+elif forked := os.fork():
+    open({str(worker)!r}, "w").write(str(forked))
+else:
+    time.sleep(60)
+    os._exit(0)
+"""
+    running = start(server("frail", at, forks), restart=True)
+    (pid,) = running.pids()
+    os.kill(pid, signal.SIGKILL)
+    code, errors = running.ended()
+    assert code != 0
+    assert "frail stopped by itself with exit code 7" in errors
+    assert _gone(int(worker.read_text()))
 
 
 def test_a_program_that_dies_at_start(start: Callable[..., Running], port: Callable[[], int]) -> None:

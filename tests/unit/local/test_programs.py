@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from common.errors import InvalidInput
 from common.settings import FUNCTIONS, Settings
 from local.manifests import read_wiring
 from local.programs import Options, Program, plan
+from local.scale import parse_scale, ports
 
 OPTIONS = Options(Path("/data/gateway.json"), Path("/homes"), "sync", "lose=0.1")
 
@@ -57,7 +60,32 @@ def test_the_users_settings_win() -> None:
 
 def test_the_broker_gets_its_mode() -> None:
     """Mode and faults reach the broker's command line."""
-    assert planned({})["broker"].argv[-4:] == ("--mode", "sync", "--faults", "lose=0.1")
+    argv = " ".join(planned({})["broker"].argv)
+    assert "--mode sync --faults lose=0.1" in argv
+
+
+def test_functions_can_have_several_processes() -> None:
+    """Each further process has a name, a port and a home of its own, and the broker is told how many there are."""
+    options = replace(OPTIONS, scale={"evaluate": 3, "aggregate": 2})
+    programs = {program.name: program for program in plan(Settings.from_env({}), read_wiring(), options)}
+    assert [programs[name].port for name in ("evaluate", "evaluate-2", "evaluate-3", "aggregate-2")] == [8081, 8091, 8101, 8092]
+    assert programs["evaluate-3"].env["HOME"] == "/homes/evaluate-3"
+    assert programs["evaluate-3"].env["PORT"] == "8101"
+    assert programs["evaluate-3"].env["KNUDGE_FUNCTION"] == "evaluate"
+    assert "--scale evaluate=3,aggregate=2" in " ".join(programs["broker"].argv)
+
+
+@pytest.mark.parametrize("text", ["judge=2", "evaluate=0", "evaluate=10", "evaluate=x", "evaluate"])
+def test_a_scale_that_is_none(text: str) -> None:
+    """Unknown functions and numbers beyond 1 to 9 are refused, each by name."""
+    with pytest.raises(InvalidInput, match=text.partition("=")[0]):
+        parse_scale(text, FUNCTIONS)
+
+
+def test_ports_end() -> None:
+    """A process whose port would be beyond the last one is refused before anything starts."""
+    with pytest.raises(InvalidInput, match="65536"):
+        ports(Settings(port_base=65525), "evaluate", {"evaluate": 2})
 
 
 def test_keys_are_not_in_the_repr() -> None:
