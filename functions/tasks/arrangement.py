@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from common.errors import InvalidInput, NotFound
 from common.schemas.canaries import RUN_CANARIES
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from functions.tasks.itemschema import ItemSchema
 
 _POINTER = f"/metadata/{RUN_STOP}"
-_SEED_BYTES = 16
 
 
 def canaries_of(metadata: Mapping[str, str], version: EvalVersion, files: FileStore, *, schema: ItemSchema) -> Dataset | None:
@@ -41,8 +39,10 @@ def stop_rule(metadata: Mapping[str, str], version: EvalVersion) -> StopRule | N
     return rule
 
 
-def with_rule(rule: StopRule | None, version: EvalVersion, dataset: Dataset, *, runs: RunStore) -> dict[str, Any]:
-    """The plan's fields about stopping early, a random order among them; none without a rule.
+def with_rule(rule: StopRule | None, version: EvalVersion, uploaded: Dataset | None, *, runs: RunStore) -> dict[str, StopRule]:
+    """The plan's field about stopping early, none without a rule, for a run over `uploaded` (None: over rows in the request).
+
+    Such a run also needs a ``seed``: a random order.
 
     Raises:
         InvalidInput: the run to compare with is not there, not completed, over other data, or without that grader.
@@ -50,15 +50,14 @@ def with_rule(rule: StopRule | None, version: EvalVersion, dataset: Dataset, *, 
     if rule is None:
         return {}
     if rule.other_run is not None:
-        _check_other(rule, version, dataset, runs=runs)
-    return {"stop": rule, "seed": secrets.token_hex(_SEED_BYTES)}
+        _check_other(rule, rule.other_run, version, uploaded, runs=runs)
+    return {"stop": rule}
 
 
-def _check_other(rule: StopRule, version: EvalVersion, dataset: Dataset, *, runs: RunStore) -> None:
-    other = _completed(rule.other_run or "", version.project, runs)
-    if other.dataset_id != dataset.dataset_id:
-        message = f"{_POINTER}: both runs must be over the same uploaded file"
-        raise InvalidInput(message, pointer=_POINTER)
+def _check_other(rule: StopRule, other_run: str, version: EvalVersion, uploaded: Dataset | None, *, runs: RunStore) -> None:
+    other = _completed(other_run, version.project, runs)
+    if uploaded is None or other.dataset_id != uploaded.dataset_id:
+        raise InvalidInput(f"{_POINTER}: both runs must be over the same uploaded file", pointer=_POINTER)
     ours = version.graders[rule.grader]
     if all((grader.name, grader.type, grader.scale) != (ours.name, ours.type, ours.scale) for grader in other.graders):
         message = f"{_POINTER}: the other run has no grader {ours.name[:80]!r} of this type and range"

@@ -55,6 +55,8 @@ class RunMaker:
         target = _target(source, item_schema) if isinstance(source, api.CompletionsDataSource) else None
         schema = ItemSchema(item_schema)
         known = canaries_of(metadata, version, self.files, schema=schema)
+        uploaded = self._uploaded(source.source, version.project) if isinstance(source.source, api.FileIdSource) else None
+        stopping = with_rule(rule, version, uploaded, runs=self.runs)
         identity = identity or self.runs.new_identity()
         run_id = identity.id("run")
         dataset = self._dataset(source.source, schema, holder=f"run:{run_id}", project=version.project)
@@ -75,7 +77,8 @@ class RunMaker:
             project=version.project,
             canary_dataset_id=known.dataset_id if known else None,
             canary_count=known.lines if known else 0,
-            **with_rule(rule, version, dataset, runs=self.runs),
+            seed=run_id if rule else None,
+            **stopping,
         )
         self.runs.create(plan)
         return plan
@@ -87,6 +90,13 @@ class RunMaker:
             return self._from_content(source, schema, holder=holder)
         return self._from_file(source, schema, project=project)
 
+    def _uploaded(self, source: api.FileIdSource, project: str) -> Dataset:
+        """The data behind an uploaded file. Raises `InvalidInput` when there is no such file."""
+        try:
+            return self.files.datasets.info(self.files.get(source.id, project=project).dataset_id)
+        except NotFound:
+            raise InvalidInput(f"no such file: {source.id[:80]}", pointer=f"{_SOURCE}/id") from None
+
     def _from_content(self, source: api.FileContentSource, schema: ItemSchema, *, holder: str) -> Dataset:
         with self.files.datasets.writer(max_bytes=_NEVER) as writer:
             for number, row in enumerate(source.content):
@@ -97,11 +107,7 @@ class RunMaker:
 
     def _from_file(self, source: api.FileIdSource, schema: ItemSchema, *, project: str) -> Dataset:
         """The file's dataset; its lines are checked once for each schema they are used with."""
-        datasets = self.files.datasets
-        try:
-            dataset = datasets.info(self.files.get(source.id, project=project).dataset_id)
-        except NotFound:
-            raise InvalidInput(f"no such file: {source.id[:80]}", pointer=f"{_SOURCE}/id") from None
+        datasets, dataset = self.files.datasets, self._uploaded(source, project)
         if not datasets.is_valid_for(dataset.dataset_id, schema.digest):
             for index, raw in datasets.scan(dataset):
                 schema.check_line(orjson.loads(json_of(raw)), where=f"row {index + 1} of the file", pointer=f"{_SOURCE}/id")

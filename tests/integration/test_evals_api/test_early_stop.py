@@ -123,15 +123,17 @@ def test_a_rule_is_checked_before_the_run(world: World, rule: str, message: str)
 
 
 def test_runs_over_other_data_are_not_compared(world: World) -> None:
-    """The other run must have completed, over the same file, in the same project."""
+    """The other run must have completed, over the same file, in the same project; what is refused leaves nothing behind."""
     eval_id = make_eval(world, testing_criteria=[EQUAL])
     other = start(world, eval_id, [RIGHT])
     rule = {"knudge_stop": f"equal: not worse than {other.id} by 0.1"}
     with pytest.raises(openai.BadRequestError, match="in_progress, not completed"):
         start(world, eval_id, [RIGHT], metadata=rule)
     world.finish(eval_id, other.id)
+    kept = set(world.store.scan_iter("kn:ds:*"))
     with pytest.raises(openai.BadRequestError, match="same uploaded file"):
         start(world, eval_id, [RIGHT], metadata=rule)
+    assert set(world.store.scan_iter("kn:ds:*")) == kept
     stranger = world.new_client("other")
     config = {"type": "custom", "item_schema": {"type": "object"}, "include_sample_schema": True}
     theirs = stranger.evals.create(name="e", data_source_config=config, testing_criteria=[EQUAL | {"reference": "x"}])  # type: ignore[arg-type, list-item]
