@@ -30,6 +30,11 @@ def peak_rss_mib(pid: int) -> float:
     return max((_status_kib(member, "VmHWM") for member in tree(pid)), default=0.0) / 1024
 
 
+def rss_mib(pid: int) -> float:
+    """The largest resident set that any process in the tree has now, in MiB."""
+    return max((_status_kib(member, "VmRSS") for member in tree(pid)), default=0.0) / 1024
+
+
 def _ticks(pid: int) -> int:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

@@ -1,0 +1,120 @@
+"""Runs of up to a million items through the local runtime: time, CPU and memory by process, bytes a result, pages.
+
+The graders are deterministic, so all that is measured is Knudge and its store; ``--model-items`` adds a run with a judge, the
+simulator at a latency of 20 ms. A *result* is one item's outcome with all of its verdicts.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from bench.scale_meter import Meter
+from bench.scale_reads import export, reads
+from bench.scale_system import CHECKS, JUDGE, running
+from bench.table import show
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+    from bench.scale_system import System
+
+_WARM_ITEMS = 500
+_LATENCY = {"KNUDGE_SIMULATOR_LATENCY_MS": "20"}
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench."""
+    parser.add_argument("--items", type=_numbers, default=(10_000,), metavar="N,...", help="sizes of runs (default 10000)")
+    parser.add_argument("--evaluate", type=_numbers, default=(1,), metavar="K,...", help="processes of evaluate (default 1)")
+    parser.add_argument("--model-items", type=int, default=0, metavar="N", help="also a run of N items with a judge")
+    parser.add_argument("--window", type=int, default=0, metavar="N", help="KNUDGE_RUN_WINDOW (default: its own default)")
+    parser.add_argument("--limit-s", type=float, default=3600.0, help="give up after so many seconds (default 3600)")
+
+
+def run(
+    *, rounds: int, items: tuple[int, ...], evaluate: tuple[int, ...], model_items: int, window: int, limit_s: float
+) -> dict[str, float]:
+    """Figures of the largest of `items` under their plain names, and of each with ``_<n>``."""
+    del rounds  # one run is long enough
+    environment = {"KNUDGE_RUN_WINDOW": str(window)} if window else {}
+    figures: dict[str, float] = {}
+    until_s = time.monotonic() + limit_s
+    for number, processes in enumerate(evaluate):
+        with running(limit_s=until_s - time.monotonic(), evaluate=processes, environment=environment) as system:
+            _measured(system, _WARM_ITEMS, CHECKS)  # imports, connections, compiled scripts
+            if number == 0:
+                figures |= _sizes(system, items)
+                rate = figures["items_per_s"]
+            else:
+                rate = _measured(system, items[-1], CHECKS)["items_per_s"]
+        figures[f"items_per_s_evaluate_{processes}"] = rate
+    if model_items:
+        with running(limit_s=until_s - time.monotonic(), environment={**environment, **_LATENCY}) as system:
+            _measured(system, _WARM_ITEMS, JUDGE)
+            found = _measured(system, model_items, JUDGE)
+            figures |= {
+                f"model_{name}": value for name, value in found.items() if name.startswith(("items_", "seconds", "cpu_"))
+            }
+    _report(figures)
+    return figures
+
+
+def _sizes(system: System, sizes: tuple[int, ...]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for items in sorted(sizes):
+        found = _measured(system, items, CHECKS, looked_at=True)
+        figures |= found | {f"{name}_{items}": value for name, value in found.items()}
+    return figures
+
+
+def _measured(system: System, items: int, graders: list[dict[str, Any]], *, looked_at: bool = False) -> dict[str, float]:
+    """Upload and run; with `looked_at` also pages and the export of the outcome."""
+    empty, began = system.used_bytes(), time.perf_counter()
+    with Meter(system.pids()) as uploading:
+        file_id = system.upload(items)
+    figures = {"upload_seconds": time.perf_counter() - began}
+    figures |= {f"upload_rss_max_mib_{name}": uploading.rss_max()[name] for name in ("tasks",)}
+    stored = system.used_bytes()
+    figures["dataset_bytes_per_item"] = (stored - empty) / items
+    eval_id, began = system.create_eval(graders), time.perf_counter()
+    with Meter(system.pids()) as meter:
+        run_id = system.start(eval_id, file_id)
+        figures["create_seconds"] = time.perf_counter() - began
+        summary = system.wait(run_id)
+    seconds = time.perf_counter() - began
+    if summary["status"] != "completed" or summary["done"] != items:
+        raise RuntimeError(f"the run is {summary['status']} with {summary['done']} of {items} items done")
+    figures |= {"seconds": seconds, "items_per_s": items / seconds}
+    figures["bytes_per_result"] = (system.used_bytes() - stored) / items
+    figures |= _metered(meter, items)
+    if looked_at:
+        figures |= reads(system, eval_id, run_id, items) | export(system, run_id)
+    print(f"{items} items: {seconds:.1f} s, {figures['items_per_cpu_s']:.0f} items per CPU second", flush=True)
+    return figures
+
+
+def _report(figures: dict[str, float]) -> None:
+    """By program what the largest run took, and all that is no program's."""
+    parts = ("cpu_ms_per_item", "rss_max_mib", "rss_growth_mib")
+    programs = [name.removeprefix("rss_max_mib_") for name in figures if name.startswith("rss_max_mib_")]
+    shown = [name for name in programs if not name.rpartition("_")[2].isdigit()]
+    show(["program", *parts], [[name, *(figures.get(f"{part}_{name}", "") for part in parts)] for name in shown])
+    print()
+    others = {
+        name: value for name, value in figures.items() if not any(f"{part}_{p}" in name for part in parts for p in programs)
+    }
+    show(["figure", "value"], sorted(others.items()))
+
+
+def _metered(meter: Meter, items: int) -> dict[str, float]:
+    figures = {f"cpu_ms_per_item_{name}": cpu / items for name, cpu in meter.cpu.items()}
+    figures["cpu_ms_per_item"] = sum(figures.values())
+    figures["items_per_cpu_s"] = 1000 / figures["cpu_ms_per_item"]
+    figures |= {f"rss_max_mib_{name}": value for name, value in meter.rss_max().items()}
+    return figures | {f"rss_growth_mib_{name}": value for name, value in meter.rss_growth().items()}
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
