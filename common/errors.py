@@ -16,6 +16,7 @@ KnudgeError
 ├── StoreUnavailable        503  Redis is away                     (retryable)
 ├── Misconfigured           503  the operator's configuration is wrong (retryable: once it is mended)
 ├── DeadlineExceeded        504  the caller's deadline has passed  (retryable)
+├── NoLongerWanted          503  the run was paused or has ended   (retryable: it may go on)
 ├── BudgetExhausted         402  a hard budget is spent
 │   └── PriceUnknown        402  a hard budget cannot be held for a model without a price
 └── ProviderError           502  a model call failed
@@ -157,6 +158,12 @@ class Misconfigured(KnudgeError):
 class DeadlineExceeded(KnudgeError):
     code = "deadline_exceeded"
     http_status = 504
+    retryable = True
+
+
+class NoLongerWanted(KnudgeError):
+    code = "no_longer_wanted"
+    http_status = 503
     retryable = True
 
 

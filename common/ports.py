@@ -6,15 +6,17 @@ Functions get stores and a publisher. Every port has a contract suite in ``tests
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from common.schemas.cloudevent import Event
     from common.schemas.completion import Completion, CompletionRequest, StreamChunk
     from common.schemas.evaluation import EvaluationRequest, Verdict
+    from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan, StoredSample
 
 
@@ -57,28 +59,53 @@ class Publish(Protocol):
 
 
 class RunReader(Protocol):
-    """What `evaluate` needs of a run. Each method is one round trip."""
+    """What `evaluate` needs of a run."""
 
     async def plan(self, run_id: str, /) -> RunPlan:
         """The run's plan. Raises `NotFound`."""
         ...
 
-    async def load(self, plan: RunPlan, items: Sequence[int], /) -> LoadedItems:
-        """Items, samples and verdicts that are there already, and whether the run still wants more."""
+    def take(self, plan: RunPlan, wanted: RunItems, /) -> AbstractAsyncContextManager[TakenItems]:
+        """Hold the items of an event while working on them.
+
+        Raises:
+            Overloaded: another process works on the same event.
+        """
         ...
 
-    async def save(self, plan: RunPlan, samples: dict[int, StoredSample], verdicts: dict[tuple[int, int], Verdict], /) -> None:
-        """Keep what is new. First write wins: a verdict that is there is never replaced."""
-        ...
 
+class TakenItems(Protocol):
+    """Items that are held, keyed by item index; verdicts by (item index, grader index).
 
-class LoadedItems(Protocol):
-    """Result of `RunReader.load`, keyed by item index; verdicts by (item index, grader index)."""
+    ``items`` are those that no later event has. ``active`` turns False as soon as the run is paused, has ended or was deleted:
+    no model call may begin from then on.
+    """
 
     active: bool
+    items: list[int]
     lines: dict[int, bytes]
     samples: dict[int, StoredSample]
     verdicts: dict[tuple[int, int], Verdict]
+
+    async def save(self, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict], /) -> None:
+        """Keep what is new. First write wins: a verdict that is there is never replaced."""
+        ...
+
+    async def hand_back(self, items: Mapping[int, HandBack], /) -> None:
+        """Let the run issue items again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HandBack:
+    """An item that could not be finished: due again after ``after_s`` seconds.
+
+    ``counts`` is whether this was one of its attempts, ``code`` the error's.
+    """
+
+    after_s: float
+    counts: bool
+    code: str
 
 
 class Evaluations(Protocol):

@@ -38,6 +38,8 @@ _ERRORS = {
     "overloaded": "No capacity now: all places of this process are taken, or a model's limits leave none in time.",
     "store_unavailable": "Redis is away.",
     "misconfigured": "The operator's gateway file is wrong; the function is not ready until it is mended.",
+    "no_longer_wanted": "The run was paused or has ended while the call waited for its turn.",
+    "no_longer_wanted": "The run was paused, or has ended, while a call of it waited for its turn.",
     "deadline_exceeded": "The caller's deadline passed first.",
     "budget_exhausted": "A hard budget is spent.",
     "price_unknown": "A hard budget applies, and the model has no known price to reserve by.",

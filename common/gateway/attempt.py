@@ -13,6 +13,7 @@ from common.errors import (
     DeadlineExceeded,
     InvalidInput,
     MalformedReply,
+    NoLongerWanted,
     Overloaded,
     ProviderError,
     ProviderRateLimited,
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 _FRESH_S = 1.0
 _FAILURES = (ProviderRateLimited, ProviderUnavailable, ProviderTimeout, MalformedReply)
 _PROVIDER_WELL = frozenset(range(400, 500)) - {408, 429}
+_INTEREST_S = 0.3
 _POLL_JITTER = 0.5
 _POLL_DOUBLINGS = 4
 
@@ -116,7 +118,7 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
     under_way: Attempt | None = None
     asked_s = around.clock()
     try:
-        await _wait_for_leave(ticket, around, deadline_s)
+        await _wait_for_leave(ticket, around, deadline_s, asked.request.still_wanted)
         now_s = around.clock()
         WAIT_SECONDS.observe(now_s - asked_s, split(model)[0])
         under_way = Attempt(model, config, min(config.timeout_s, deadline_s - now_s), now_s)
@@ -139,22 +141,35 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
                 under_way.budgets = levels
 
 
-async def _wait_for_leave(ticket: Ticket, around: Surroundings, deadline_s: float) -> None:
+async def _wait_for_leave(
+    ticket: Ticket, around: Surroundings, deadline_s: float, still_wanted: Callable[[], bool] | None
+) -> None:
     queued = False
     try:
         for polls in count():
             answer, max_wait_s = await _ask(ticket, around, deadline_s)
             queued = isinstance(answer, Later) and answer.reason == "concurrency"
             if isinstance(answer, Later):
-                await around.sleep(_poll_s(ticket, answer, polls, max_wait_s, around.rng))
+                await _sleep(_poll_s(ticket, answer, polls, max_wait_s, around.rng), around, still_wanted)
                 continue
-            if answer is not None and answer.wait_s > 0:
-                await around.sleep(answer.wait_s)
+            await _sleep(answer.wait_s if answer is not None else 0.0, around, still_wanted)
             if answer is None or answer.wait_s <= _FRESH_S:
                 return
     finally:
         if queued:
             around.admission.leave(ticket)
+
+
+async def _sleep(seconds: float, around: Surroundings, still_wanted: Callable[[], bool] | None) -> None:
+    """Sleep, in short pieces where somebody may lose interest. Raises `NoLongerWanted`."""
+    while True:
+        if still_wanted is not None and not still_wanted():
+            raise NoLongerWanted("the call is no longer wanted", retry_after_s=1.0)
+        if seconds <= 0:
+            return
+        piece = seconds if still_wanted is None else min(seconds, _INTEREST_S)
+        await around.sleep(piece)
+        seconds -= piece
 
 
 async def _ask(ticket: Ticket, around: Surroundings, deadline_s: float) -> tuple[Ticket | Later | None, float]:

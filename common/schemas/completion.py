@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from common.errors import RateHints
     from common.schemas.evaluation import ModelCall, Usage
 
@@ -83,7 +85,7 @@ class CompletionRequest:
 
     ``marker`` is the random token that fences foreign text in ``messages``: requests that differ only in it are equal.
     ``cache`` goes before the configuration: ``no-store`` keeps the call away from the response cache, ``read`` takes an answer
-    that is there and keeps none, ``on`` takes and keeps.
+    that is there and keeps none, ``on`` takes and keeps. ``still_wanted`` is asked while the call waits and before it is sent.
     """
 
     model: str
@@ -101,6 +103,7 @@ class CompletionRequest:
     origin: Origin = field(default_factory=Origin)
     marker: str | None = None
     cache: CacheMode | None = None
+    still_wanted: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

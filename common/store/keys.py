@@ -11,6 +11,7 @@ BUCKET = 64  # items per hash: few enough for one HMGET, enough that a million i
 
 CLOCK = "kn:clock"
 ACTIVE_RUNS = "kn:runs:active"
+EXPIRING_RUNS = "kn:runs:expiring"
 DEAD_LETTERS = "kn:dead_letters"
 API_KEYS = "kn:apikeys"
 
@@ -94,6 +95,11 @@ def run(run_id: str, part: str) -> str:
     return f"kn:run:{_tag(run_id)}:{part}"
 
 
+def run_claim(run_id: str, item: int, lease: str) -> str:
+    """Who works on the event whose first item this is."""
+    return f"kn:run:{_tag(run_id)}:claim:{item}:{lease}"
+
+
 def run_worst(run_id: str, grader: int) -> str:
     """Sorted set: items with a grader's lowest scores."""
     return f"kn:run:{_tag(run_id)}:worst:{grader}"
@@ -110,12 +116,12 @@ def run_passed(run_id: str, grader: int) -> str:
 
 
 def run_samples(run_id: str, bucket: int) -> str:
-    """Hash: ``<item>.<sample#>`` -> sample."""
+    """Hash: items' samples, under `common.store.stored.sample_field`."""
     return f"kn:run:{_tag(run_id)}:s:{bucket}"
 
 
 def run_verdicts(run_id: str, bucket: int) -> str:
-    """Hash: ``<item>.<grader>.<sample#>`` -> verdict."""
+    """Hash: items' verdicts, under `common.store.stored.verdict_field`."""
     return f"kn:run:{_tag(run_id)}:v:{bucket}"
 
 

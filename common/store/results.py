@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from common.errors import InvalidInput
-from common.schemas.evaluation import Verdict
 from common.schemas.runs import ItemResult, RunPlan, StoredSample
 from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.datasets import by_bucket, json_of
 from common.store.scores import ScoreStore
+from common.store.stored import pack_sample, pack_verdict, sample_field, unpack_sample, unpack_verdict, verdict_field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     import redis
 
+    from common.schemas.evaluation import Verdict
+    from common.schemas.graders import Grader
+
 OUTCOMES = ("pass", "fail", "error")  # in the order fold.lua numbers them, from 1
 
 
 @dataclass(slots=True)
 class Loaded:
-    """Items of a run, by index; verdicts by (item index, grader index). Implements `common.ports.LoadedItems`."""
+    """Items of a run, by index; verdicts by (item index, grader index)."""
 
     active: bool = False
     lines: dict[int, bytes] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Reads:
     ``lines`` has (position in the run, line in its data set) pairs, the others positions.
     """
 
+    graders: Sequence[Grader]
     lines: list[tuple[str, list[tuple[int, int]]]] = field(default_factory=list)
     samples: list[tuple[str, list[int]]] = field(default_factory=list)
     verdicts: list[tuple[str, list[tuple[int, int]]]] = field(default_factory=list)
@@ -69,8 +73,8 @@ class Reads:
         """(key, fields) of every HMGET."""
         return [
             *((key, [str(line) for _, line in group]) for key, group in self.lines),
-            *((key, [f"{index}.0" for index in group]) for key, group in self.samples),
-            *((key, [f"{index}.{grader}.0" for index, grader in group]) for key, group in self.verdicts),
+            *((key, [sample_field(index) for index in group]) for key, group in self.samples),
+            *((key, [verdict_field(index, grader) for index, grader in group]) for key, group in self.verdicts),
         ]
 
     def parse(self, replies: Sequence[Sequence[bytes | None]], *, active: bool) -> Loaded:
@@ -86,9 +90,9 @@ class Reads:
                 if number < len(self.lines):
                     loaded.lines[name] = json_of(raw)
                 elif number < len(self.lines) + len(self.samples):
-                    loaded.samples[name] = StoredSample.model_validate_json(raw)
+                    loaded.samples[name] = unpack_sample(raw)
                 else:
-                    loaded.verdicts[name] = Verdict.model_validate_json(raw)
+                    loaded.verdicts[name] = unpack_verdict(raw, self.graders[name[1]])
         return loaded
 
 
@@ -97,6 +101,7 @@ def reads(plan: RunPlan, items: Sequence[int], *, lines: bool = True) -> Reads:
     groups = by_bucket(items)
     graders = range(len(plan.graders))
     return Reads(
+        plan.graders,
         lines=line_reads(plan, items) if lines else [],
         samples=[(keys.run_samples(plan.run_id, b), group) for b, group in groups.items()],
         verdicts=[
@@ -120,21 +125,17 @@ def line_reads(plan: RunPlan, items: Sequence[int]) -> list[tuple[str, list[tupl
 
 def writes(
     plan: RunPlan, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict]
-) -> tuple[list[str], list[str | int]]:
+) -> tuple[list[str], list[str | int | bytes]]:
     """KEYS and ARGV of ``save_results.lua``."""
     names: dict[str, int] = {keys.run(plan.run_id, "state"): 1}
-    args: list[str | int] = []
+    args: list[str | int | bytes] = []
     for index, sample in samples.items():
         number = names.setdefault(keys.run_samples(plan.run_id, index // keys.BUCKET), len(names) + 1)
-        args += [number, f"{index}.0", _json(sample)]
+        args += [number, sample_field(index), pack_sample(sample)]
     for (index, grader), verdict in verdicts.items():
         number = names.setdefault(keys.run_verdicts(plan.run_id, index // keys.BUCKET), len(names) + 1)
-        args += [number, f"{index}.{grader}.0", _json(verdict)]
+        args += [number, verdict_field(index, grader), pack_verdict(verdict)]
     return list(names), args
-
-
-def _json(model: StoredSample | Verdict) -> str:
-    return model.model_dump_json(exclude_computed_fields=True, exclude_defaults=True)
 
 
 class ResultStore:

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import orjson
+
 from common.errors import NotFound
 from common.schemas.evaluation import Unscored
 from common.schemas.runs import ENDED, RunPlan, RunStatus, WorstItem
@@ -20,22 +22,33 @@ from common.store.paging import Page, members, position_of
 from common.store.results import OUTCOMES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     import redis
 
     from common.store.paging import Order
 
 WORST_KEPT = 20
+_OVERDUE, _RETRYING = 2, 3  # what issue.lua says of a run
 _SCAN = 100  # runs looked at in one trip when a list is filtered by status
+_DAY_S = 86_400
 _PARTS = ("leases", "attempts", "done", "sums", "dead", *OUTCOMES)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Unscored verdicts with one of ``codes`` (none: all) are to be reached anew; before ``start`` they are taken out already."""
+
+    codes: frozenset[str]
+    start: int
 
 
 @dataclass(frozen=True, slots=True)
 class RunState:
     """Where a run stands. Times in unix seconds; ``outstanding`` items are leased and not folded yet.
 
-    ``total``, ``cursor`` and ``done`` count positions: items and canaries.
+    ``total``, ``cursor`` and ``done`` count positions: items and canaries. ``generation`` is how often the run was retried;
+    ``retry`` is what a retry is to try again, while it is being prepared.
     """
 
     run_id: str
@@ -51,6 +64,9 @@ class RunState:
     completed_event: Literal["", "pending", "sent"]
     error: Unscored | None
     stopped: Stopped | None = None
+    paused: bool = False
+    generation: int = 0
+    retry: Retry | None = None
 
     @property
     def ended(self) -> bool:
@@ -70,11 +86,20 @@ class RunSnapshot:
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """What may be evaluated now: (item, attempt) pairs, attempts counting from 1, and items out of attempts."""
+    """What may be evaluated now: (item, attempt) pairs, attempts counting from 1, and items out of attempts.
+
+    ``lease`` is that of all of them: whoever shows another one has been overtaken. ``histories`` has, for each item given up,
+    what became of its attempts: ``<unix seconds> <code>;`` for each. ``overdue``: the run is to be ended. ``retrying``: what a
+    retry tries again is to be taken out of the sums first.
+    """
 
     active: bool
     items: list[tuple[int, int]]
     given_up: list[int]
+    lease: str = ""
+    histories: Mapping[int, str] = field(default_factory=dict)
+    overdue: bool = False
+    retrying: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +136,7 @@ class RunStore:
         self._issue = client.register_script(script("common.store", "issue.lua"))
         self._fold = client.register_script(script("common.store", "fold.lua"))
         self._end = client.register_script(script("common.store", "end_run.lua"))
-        self._unissue = client.register_script(script("common.store", "unissue.lua"))
+        self._hand_back = client.register_script(script("common.store", "hand_back.lua"))
         self._confirm = client.register_script(script("common.store", "confirm_completed.lua"))
 
     def new_identity(self) -> Identity:
@@ -143,6 +168,8 @@ class RunStore:
             pipe.set(keys.run(plan.run_id, "plan"), plan.model_dump_json(exclude_defaults=True))
             pipe.hset(keys.run(plan.run_id, "state"), mapping=state)
             pipe.zadd(keys.ACTIVE_RUNS, {plan.run_id: position})
+            if plan.keep_days:
+                pipe.zadd(keys.EXPIRING_RUNS, {plan.run_id: plan.created_at + plan.keep_days * _DAY_S})
             pipe.zadd(keys.eval_runs(plan.eval_id), {plan.run_id: position})
             pipe.execute()
 
@@ -211,13 +238,29 @@ class RunStore:
             for plan in plans
         ]
 
-    def issue(self, run_id: str, *, lease_s: float, attempts: int) -> Issue:
-        """Lease what may be evaluated now, and say what has used up its `attempts`. Nothing if the run has ended. One trip."""
+    def issue(
+        self, run_id: str, *, lease_s: float, attempts: int, window: int | None = None, deadline_s: float | None = None
+    ) -> Issue:
+        """Lease what may be evaluated now, and say what has used up its `attempts`. One trip.
+
+        Nothing is issued of a run that has ended, is paused, or was started (or retried) more than `deadline_s` ago.
+
+        Args:
+            window: Items under way at most, if that is less than the run's own window.
+        """
+        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done")]
+        args = [int(lease_s * 1000), attempts, "" if window is None else window, "" if deadline_s is None else deadline_s]
         with store_errors():
-            active, issued, given_up = self._issue(
-                keys=[keys.run(run_id, part) for part in ("state", "leases", "attempts")], args=[int(lease_s * 1000), attempts]
-            )
-        return Issue(bool(active), list(zip(issued[::2], issued[1::2], strict=True)), list(given_up))
+            stage, issued, given_up, lease, histories = self._issue(keys=names, args=args)
+        return Issue(
+            active=stage > 0,
+            items=list(zip(issued[::2], issued[1::2], strict=True)),
+            given_up=list(given_up),
+            lease=lease.decode(),
+            histories={item: text.decode() for item, text in zip(given_up, histories, strict=True)},
+            overdue=stage == _OVERDUE,
+            retrying=stage == _RETRYING,
+        )
 
     def release(self, run_id: str, items: Sequence[int]) -> None:
         """Let the leases of `items` expire now; the next `issue` takes them up again. One trip."""
@@ -225,13 +268,13 @@ class RunStore:
             with store_errors():
                 self._client.zadd(keys.run(run_id, "leases"), dict.fromkeys(map(str, items), 0), xx=True)
 
-    def unissue(self, run_id: str, items: Sequence[int]) -> int:
+    def unissue(self, run_id: str, items: Sequence[int], *, lease: str = "") -> int:
         """Take back items whose events the broker refused: as `release`, and the attempt does not count. One trip."""
         if not items:
             return 0
         names = [keys.run(run_id, part) for part in ("state", "leases", "attempts")]
         with store_errors():
-            return int(self._unissue(keys=names, args=list(items)))
+            return int(self._hand_back(keys=names, args=[lease, *(word for item in items for word in (item, 0, 0))]))
 
     def fold(self, plan: RunPlan, batch: Sequence[FoldItem]) -> Folded:
         """Count results, each item once, whoever brings it however often. One trip."""
@@ -263,10 +306,14 @@ class RunStore:
         """End the run as completed, because its stop rule has decided. Otherwise as `cancel`."""
         return self._end_as(run_id, "completed", {"stopped": decided.model_dump_json()})
 
-    def confirm_completed(self, run_id: str) -> None:
-        """The broker has the event about this run's end: the reconciler may forget the run. Two trips."""
+    def confirm_completed(self, run_id: str, *, generation: int | None = None) -> None:
+        """The broker has the event about this run's end: the reconciler may forget the run. Two trips.
+
+        Args:
+            generation: Which end that was; None: the one it has come to. An earlier one settles nothing.
+        """
         with store_errors():
-            if self._confirm(keys=[keys.run(run_id, "state")]):
+            if self._confirm(keys=[keys.run(run_id, "state")], args=["" if generation is None else generation]):
                 self._client.zrem(keys.ACTIVE_RUNS, run_id)
 
     def active(self) -> list[str]:
@@ -280,20 +327,35 @@ class RunStore:
         with store_errors():
             self._client.delete(keys.run(run_id, "state"))  # from here on nothing can be added
             self._client.zrem(keys.ACTIVE_RUNS, run_id)
-            self._client.zrem(keys.eval_runs(plan.eval_id), run_id)
         unlink_all(self._client, _keys_of(plan))
         for dataset_id in _datasets_of(plan):
             self.datasets.drop(dataset_id, f"run:{run_id}")
-        with store_errors():
+        with store_errors():  # what it is found by goes last
+            self._client.zrem(keys.EXPIRING_RUNS, run_id)
+            self._client.zrem(keys.eval_runs(plan.eval_id), run_id)
             self._client.unlink(keys.run(run_id, "plan"))
 
-    def delete_all(self, eval_id: str) -> None:
-        """`delete` for every run of an eval, also those whose deletion a crash has cut short."""
+    def due(self, now_s: float, *, limit: int) -> list[str]:
+        """Runs whose time may be over at `now_s` (unix seconds), those first that have waited longest. One trip."""
+        with store_errors():
+            found = self._client.zrange(keys.EXPIRING_RUNS, "-inf", str(int(now_s)), byscore=True, offset=0, num=limit)
+        return [name.decode() for name in cast("list[bytes]", found)]
+
+    def look_at(self, run_id: str, at_s: float | None) -> None:
+        """When `due` is to name the run again (unix seconds); None: never. One trip."""
+        with store_errors():
+            if at_s is None:
+                self._client.zrem(keys.EXPIRING_RUNS, run_id)
+            else:
+                self._client.zadd(keys.EXPIRING_RUNS, {run_id: int(at_s)}, xx=True)
+
+    def delete_all(self, eval_id: str, *, each: Callable[[str], None] | None = None) -> None:
+        """`delete`, or `each`, for every run of an eval, also those whose deletion a crash has cut short."""
         index = keys.eval_runs(eval_id)
         while page := members(self._client, index, after=None, limit=_SCAN, order="asc").data:
             for run_id in page:
                 with suppress(NotFound):
-                    self.delete(run_id)
+                    (each or self.delete)(run_id)
             with store_errors():
                 self._client.zrem(index, *page)
 
@@ -362,6 +424,9 @@ def _state(run_id: str, raw: Mapping[bytes, bytes], outstanding: int) -> RunStat
         completed_event=cast("Literal['', 'pending', 'sent']", text.get("completed_event", "")),
         error=error,
         stopped=Stopped.model_validate_json(text["stopped"]) if "stopped" in text else None,
+        paused="paused" in text,
+        generation=int(text.get("generation", 0)),
+        retry=Retry(frozenset(orjson.loads(text["retrying"])), int(text["retry_from"])) if "retrying" in text else None,
     )
 
 

@@ -1,26 +1,39 @@
-"""What `evaluate` reads and writes of a run, on the event loop: a trip to load, a trip to save."""
+"""What `evaluate` reads and writes of a run, on the event loop: items are taken, worked on, and kept or handed back.
+
+An event is worked on by one process at a time. Its claim lasts a few seconds and is renewed while the work goes on, so that
+what a killed process held is free again soon. The same look every half second tells whether the run still wants the work.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
 
-from common.errors import NotFound
+from common.errors import NotFound, Overloaded, StoreUnavailable
 from common.schemas.runs import ENDED, RunPlan
 from common.store import keys
-from common.store.connect import script, store_errors
+from common.store.connect import store_errors
 from common.store.results import reads, writes
+from common.store.scripts import Script, ScriptRunner
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     import redis.asyncio
 
+    from common.ports import HandBack
     from common.schemas.evaluation import Verdict
+    from common.schemas.events import RunItems
     from common.schemas.runs import StoredSample
     from common.store.results import Loaded
 
 _PLANS_KEPT = 64
+_HELD_MS = 6_000
+_LOOK_S = 0.5
+_BUSY_S = 1.0  # after which a second delivery of the same event may ask again
 
 
 class RedisRunReader:
@@ -28,8 +41,12 @@ class RedisRunReader:
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
-        self._save = client.register_script(script("common.store", "save_results.lua"))
+        self._runner = ScriptRunner(client)
+        self._take = Script("take.lua", package="common.store")
+        self._release = Script("release_claim.lua", package="common.store")
         self._plans: OrderedDict[str, RunPlan] = OrderedDict()
+        self._taken: set[TakenItems] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     async def plan(self, run_id: str, /) -> RunPlan:
         """The run's plan. Raises `NotFound`. No trip when it was asked for lately."""
@@ -47,21 +64,109 @@ class RedisRunReader:
             self._plans.popitem(last=False)
         return plan
 
-    async def load(self, plan: RunPlan, items: Sequence[int], /) -> Loaded:
-        """Lines, samples and verdicts of `items`; inactive when the run has ended or was deleted. One trip."""
-        wanted = reads(plan, [index for index in items if 0 <= index < plan.position_count])
-        with store_errors():
-            async with self._client.pipeline(transaction=False) as pipe:
-                pipe.hget(keys.run(plan.run_id, "state"), "status")
-                for key, names in wanted.commands():
-                    pipe.hmget(key, names)
-                status, *replies = await pipe.execute()
-        return wanted.parse(replies, active=status is not None and status.decode() not in ENDED)
+    @asynccontextmanager
+    async def take(self, plan: RunPlan, wanted: RunItems, /) -> AsyncIterator[TakenItems]:
+        """Hold the items that are still this event's, with what there is about them. One trip, and one to let go.
 
-    async def save(self, plan: RunPlan, samples: dict[int, StoredSample], verdicts: dict[tuple[int, int], Verdict], /) -> None:
-        """Keep what is new; the first write wins, and a run that was deleted keeps nothing. One trip."""
-        if not samples and not verdicts:
+        Raises:
+            Overloaded: another process works on the same event; it is to come again in a second.
+        """
+        claim = keys.run_claim(plan.run_id, wanted.items[0], wanted.lease)
+        token = secrets.token_hex(8)
+        inside = [index for index in wanted.items if 0 <= index < plan.position_count]
+        taking = self._runner.submit(
+            self._take,
+            [keys.run(plan.run_id, "state"), keys.run(plan.run_id, "leases"), claim],
+            [token, _HELD_MS, wanted.lease, *inside],
+        )
+        loading = reads(plan, inside)
+        replies = [self._runner.ask("HMGET", key, *names) for key, names in loading.commands()]
+        (status, paused, held, *ours), *found = await asyncio.gather(taking, *replies)
+        wants = bool(status) and status.decode() not in ENDED
+        if wants and not held:
+            raise Overloaded("another process works on this event", retry_after_s=_BUSY_S)
+        loaded = loading.parse(found, active=wants and not paused)
+        taken = TakenItems(self._runner, plan, loaded, items=ours, claim=claim, lease=wanted.lease)
+        if not held:
+            yield taken
             return
-        names, args = writes(plan, samples, verdicts)
-        with store_errors():
-            await self._save(keys=names, args=args)
+        self._watch(taken)
+        try:
+            yield taken
+        finally:
+            self._taken.discard(taken)
+            self._runner.submit(self._release, [claim], [token]).add_done_callback(_forget)
+
+    def _watch(self, taken: TakenItems) -> None:
+        self._taken.add(taken)
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.get_running_loop().create_task(self._look())
+
+    async def _look(self) -> None:
+        """Renew what is held and learn whether it is still wanted, for as long as anything is."""
+        while self._taken:
+            await asyncio.sleep(_LOOK_S)
+            taken = list(self._taken)
+            for one in taken:
+                self._runner.send_along("PEXPIRE", one.claim, str(_HELD_MS))
+            runs = {one.plan.run_id for one in taken}
+            asked = {run: self._runner.ask("HMGET", keys.run(run, "state"), "status", "paused") for run in runs}
+            with suppress(StoreUnavailable):  # nobody knows: what is under way goes on
+                states = dict(zip(asked, await asyncio.gather(*asked.values()), strict=True))
+                for one in taken:
+                    status, paused = states[one.plan.run_id]
+                    one.active = status is not None and status.decode() not in ENDED and not paused
+
+
+class TakenItems:
+    """Implements `common.ports.TakenItems`. ``claim`` is the key that holds the event."""
+
+    def __init__(
+        self, runner: ScriptRunner, plan: RunPlan, loaded: Loaded, *, items: Sequence[int], claim: str, lease: str
+    ) -> None:
+        self.plan = plan
+        self.claim = claim
+        self.active = loaded.active
+        self.items = [index for index in items if index in loaded.lines]
+        self.lines, self.samples, self.verdicts = loaded.lines, loaded.samples, loaded.verdicts
+        self._runner = runner
+        self._lease = lease
+        self._unsaved: tuple[dict[int, StoredSample], dict[tuple[int, int], Verdict]] = ({}, {})
+        self._saving: asyncio.Task[None] | None = None
+
+    async def save(self, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict], /) -> None:
+        """Keep what is new; the first write wins, and a run that was deleted keeps nothing.
+
+        What is reached in the same turn of the loop goes in one script, and returns when it is kept.
+        """
+        self._unsaved[0].update(samples)
+        self._unsaved[1].update(verdicts)
+        if self._saving is None:
+            self._saving = asyncio.get_running_loop().create_task(self._save())
+        await asyncio.shield(self._saving)
+
+    async def _save(self) -> None:
+        await asyncio.sleep(0)
+        (samples, verdicts), self._unsaved, self._saving = self._unsaved, ({}, {}), None
+        names, args = writes(self.plan, samples, verdicts)
+        await self._runner.submit(_SAVE, names, args)
+
+    async def hand_back(self, items: Mapping[int, HandBack], /) -> None:
+        """Let the run issue these items again, each when it is due. One trip."""
+        if not items:
+            return
+        names = [keys.run(self.plan.run_id, part) for part in ("state", "leases", "attempts")]
+        words: list[Any] = [self._lease]
+        for index, back in items.items():
+            words += [index, int(back.after_s * 1000), int(back.counts)]
+        await self._runner.submit(_HAND_BACK, names, words)
+
+
+_SAVE = Script("save_results.lua", package="common.store")
+_HAND_BACK = Script("hand_back.lua", package="common.store")
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    """A claim that cannot be let go ends by itself."""
+    if not done.cancelled():
+        done.exception()

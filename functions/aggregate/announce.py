@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from common.crashpoints import crash_point
 from common.errors import Overloaded
 from common.events.completed import run_completed
 from common.observability.logs import log
@@ -31,6 +32,7 @@ def announce(plan: RunPlan, runs: RunStore, records: Records, *, publish: Publis
     except Overloaded:
         accepted = False
     if accepted:
+        crash_point("aggregate.announced")
         runs.confirm_completed(plan.run_id)
     else:
         log("aggregate.announcement_open", level=logging.WARNING, run_id=plan.run_id)

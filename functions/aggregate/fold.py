@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from common.crashpoints import crash_point
 from common.errors import InvalidInput, NotFound, StoreUnavailable
 from common.schemas.canaries import Canary
 from common.stats.summary import canary_counters, counters, item_outcome
@@ -40,9 +41,11 @@ def fold_items(wanted: RunItems, runs: RunStore, records: Records) -> Folded:
             raise NotFound(f"no such run: {plan.run_id}")
         raise StoreUnavailable(f"{len(missing)} of {len(wanted.items)} items have verdicts missing", retry_after_s=1.0)
     known = canaries(plan, runs, wanted.items)
+    crash_point("aggregate.loaded")
     folded = runs.fold(plan, [contribution(plan, loaded, index, canary=known.get(index)) for index in wanted.items])
     if folded.status is None:
         raise NotFound(f"no such run: {plan.run_id}")
+    crash_point("aggregate.folded")
     if stops(plan, folded, runs, records):
         return replace(folded, completed=True, ask_for_more=False, status="completed")
     return folded

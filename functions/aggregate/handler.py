@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from common.crashpoints import crash_point
 from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse_query, validate
 from common.errors import NotFound
@@ -73,6 +74,7 @@ class Handler:
         """``evaluation.completed``: count the items; ask for more, or tell that the run has ended."""
         if not (isinstance(event.data, dict) and "run_id" in event.data):
             return None  # a single evaluation: its caller has the answer, and there is no run to count it in
+        crash_point("aggregate.received")
         wanted = validate(event.data, RunItems, pointer="/data")
         try:
             folded = fold_items(wanted, self.runs, self.records)

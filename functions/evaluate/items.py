@@ -1,104 +1,134 @@
-"""Items of a run: read by reference, sampled if the run has a target, judged, kept, announced."""
+"""Items of a run: taken by reference, sampled if the run has a target, judged, kept as reached, announced or handed back."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from common.errors import KnudgeError
+from common.crashpoints import crash_point
+from common.errors import BreakerOpen, KnudgeError, NoLongerWanted, Overloaded, ProviderRateLimited, StoreUnavailable
+from common.ports import HandBack
 from common.schemas.completion import Origin
 from common.schemas.evaluation import Sample, Unscored, Verdict
 from common.schemas.runs import run_budget_microusd
-from functions.evaluate.single import Judging, Subject, judge_all, unscored
+from functions.evaluate.single import Judging, Subject, judge, unscored
 from functions.evaluate.target import sample_target
 
 if TYPE_CHECKING:
-    from common.ports import LoadedItems, RunReader
+    from common.ports import RunReader, TakenItems
+    from common.schemas.completion import Completion, CompletionRequest
     from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan, StoredSample
 
+# What says nothing about the item: it could not even be tried.
+_NOT_TRIED = (Overloaded, ProviderRateLimited, BreakerOpen, NoLongerWanted)
+_SOON_S, _LATEST_S = 1.0, 60.0
+
 
 async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *, deadline_s: float) -> RunItems | None:
-    """Judge what is missing of some items, keep it, and say which items are complete.
+    """Judge what is missing of some items, keep it as it is reached, and say which items are complete.
 
-    Verdicts that are there already are neither asked for nor paid for again. Returns None when the run wants no more.
+    Verdicts that are there already are neither asked for nor paid for again. Items that a passing failure kept from being
+    finished are handed back to the run. Returns None when none is complete, or the run wants no more.
 
     Raises:
         NotFound: no such run.
-        KnudgeError: something failed that may pass; all that was reached is kept, a redelivery pays only for the rest.
+        Overloaded: another process works on the same event.
+        StoreUnavailable: what was reached may not be kept; the event is to come again.
     """
+    crash_point("evaluate.received")
     plan = await runs.plan(wanted.run_id)
-    loaded = await runs.load(plan, wanted.items)
-    if not loaded.active:
-        return None
-    samples, failures = await _samples(plan, loaded, judging, runs, deadline_s=deadline_s)
-    verdicts, more = await _verdicts(plan, loaded, samples, judging, deadline_s=deadline_s)
-    await runs.save(plan, {}, verdicts)
-    if failures or more:
-        raise (failures or more)[0]
-    return wanted
+    async with runs.take(plan, wanted) as taken:
+        crash_point("evaluate.taken")
+        work = _Work(plan, taken, judging, deadline_s)
+        failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
+        crash_point("evaluate.saved")
+        if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:
+            raise lost[0]
+        await taken.hand_back({index: _handed_back(failure) for index, failure in failures.items() if failure})
+        done = [index for index, failure in failures.items() if failure is None]
+    return wanted.model_copy(update={"items": done}) if done else None
 
 
-async def _samples(
-    plan: RunPlan, loaded: LoadedItems, judging: Judging, runs: RunReader, *, deadline_s: float
-) -> tuple[dict[int, StoredSample], list[KnudgeError]]:
-    """Samples by item; what a target generates is kept at once, because it was paid for."""
-    target = plan.target
-    missing = [index for index in loaded.lines if _is_sampled(plan, index) and index not in loaded.samples]
-    if target is None or not missing:
-        return loaded.samples, []
-    origin = replace(_origin(plan), purpose="target")
-    asked = (
-        sample_target(target, _line(loaded, i)["item"], judging.complete, deadline_s=deadline_s, origin=origin) for i in missing
-    )
-    outcomes = dict(zip(missing, await asyncio.gather(*asked), strict=True))
-    fresh = {index: outcome for index, outcome in outcomes.items() if not isinstance(outcome, KnudgeError)}
-    await runs.save(plan, fresh, {})
-    return {**loaded.samples, **fresh}, [outcome for outcome in outcomes.values() if isinstance(outcome, KnudgeError)]
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """The items of one event under way."""
 
+    plan: RunPlan
+    taken: TakenItems
+    judging: Judging
+    deadline_s: float
 
-async def _verdicts(
-    plan: RunPlan, loaded: LoadedItems, samples: dict[int, StoredSample], judging: Judging, *, deadline_s: float
-) -> tuple[dict[tuple[int, int], Verdict], list[KnudgeError]]:
-    """Fresh verdicts by (item, grader) and the failures that may pass."""
+    async def item(self, index: int) -> KnudgeError | None:
+        """None when every verdict of the item is kept, else a failure that may pass."""
+        try:
+            sample = await self._sample(index)
+            return sample if isinstance(sample, KnudgeError) else await self._verdicts(index, sample)
+        except KnudgeError as error:  # of the store: graders and targets give theirs back
+            return error
 
-    async def item(index: int) -> dict[tuple[int, int], Verdict | KnudgeError]:
-        missing = [g for g in range(len(plan.graders)) if (index, g) not in loaded.verdicts]
-        sample = samples.get(index)
+    async def _sample(self, index: int) -> StoredSample | KnudgeError | None:
+        """What is judged, None where it came with the item; what a target says is kept at once, because it was paid for."""
+        known, target = self.taken.samples.get(index), self.plan.target
+        if known is not None or target is None or self.plan.arrangement.place(index).canary:  # a canary brings its own
+            return known
+        origin = replace(self._origin(), purpose="target")
+        sample = await sample_target(
+            target, self._line(index)["item"], self._complete, deadline_s=self.deadline_s, origin=origin
+        )
+        if not isinstance(sample, KnudgeError):
+            crash_point("evaluate.sampled")
+            await self.taken.save({index: sample}, {})
+        return sample
+
+    async def _verdicts(self, index: int, sample: StoredSample | None) -> KnudgeError | None:
+        graders, known = self.plan.graders, self.taken.verdicts
+        missing = [number for number in range(len(graders)) if (index, number) not in known]
+        if not missing:
+            return None
         if sample is not None and sample.unscored is not None:
-            return {(index, g): _without_sample(plan, g, sample.unscored) for g in missing}
-        line = _line(loaded, index)
-        subject = Subject(line["item"], _judged(line, sample), deadline_s, _origin(plan))
-        outcomes = await judge_all(judging, subject, [plan.graders[g] for g in missing])
-        return {(index, g): _lasting(plan, g, outcome) for g, outcome in zip(missing, outcomes, strict=True)}
+            await self.taken.save({}, {(index, number): self._without_sample(number, sample.unscored) for number in missing})
+            return None
+        line = self._line(index)
+        subject = Subject(line["item"], _judged(line, sample), self.deadline_s, self._origin())
+        judging = replace(self.judging, complete=self._complete)
 
-    ready = [index for index in loaded.lines if index in samples or not _is_sampled(plan, index)]
-    merged = {key: outcome for part in await asyncio.gather(*map(item, ready)) for key, outcome in part.items()}
-    fresh = {key: outcome for key, outcome in merged.items() if isinstance(outcome, Verdict)}
-    return fresh, [outcome for outcome in merged.values() if isinstance(outcome, KnudgeError)]
+        async def keep(number: int) -> KnudgeError | None:
+            outcome = await judge(judging, subject, graders[number])
+            if isinstance(outcome, KnudgeError):
+                if outcome.retryable:
+                    return outcome
+                outcome = unscored(graders[number], outcome)  # no redelivery will mend it: that is a result
+            crash_point("evaluate.judged")
+            await self.taken.save({}, {(index, number): outcome})
+            return None
 
+        kept = await asyncio.gather(*map(keep, missing))
+        return next((failure for failure in kept if failure is not None), None)
 
-def _is_sampled(plan: RunPlan, index: int) -> bool:
-    """Whether the target is asked for this sample: a canary brings its own."""
-    return plan.target is not None and not plan.arrangement.place(index).canary
+    async def _complete(self, request: CompletionRequest, /) -> Completion:
+        """A model call for as long as the run wants any."""
+        return await self.judging.complete(replace(request, still_wanted=lambda: self.taken.active))
 
+    def _origin(self) -> Origin:
+        return Origin(
+            run_id=self.plan.run_id,
+            eval_version=f"{self.plan.eval_id}@{self.plan.eval_version}",
+            project=self.plan.project,
+            budget_microusd=run_budget_microusd(self.plan.metadata),
+            bulk=True,
+        )
 
-def _origin(plan: RunPlan) -> Origin:
-    return Origin(
-        run_id=plan.run_id,
-        eval_version=f"{plan.eval_id}@{plan.eval_version}",
-        project=plan.project,
-        budget_microusd=run_budget_microusd(plan.metadata),
-        bulk=True,
-    )
+    def _line(self, index: int) -> dict[str, Any]:
+        line: dict[str, Any] = orjson.loads(self.taken.lines[index])
+        return line
 
-
-def _line(loaded: LoadedItems, index: int) -> dict[str, Any]:
-    line: dict[str, Any] = orjson.loads(loaded.lines[index])
-    return line
+    def _without_sample(self, number: int, reason: Unscored) -> Verdict:
+        grader = self.plan.graders[number]
+        return Verdict(name=grader.name, type=grader.type, unscored=reason)
 
 
 def _judged(line: dict[str, Any], sample: StoredSample | None) -> Sample:
@@ -107,13 +137,6 @@ def _judged(line: dict[str, Any], sample: StoredSample | None) -> Sample:
     return Sample.model_validate(line.get("sample") or {})
 
 
-def _lasting(plan: RunPlan, grader: int, outcome: Verdict | KnudgeError) -> Verdict | KnudgeError:
-    """A failure that no redelivery will mend is a result of this item: unscored, with the reason."""
-    if isinstance(outcome, KnudgeError) and not outcome.retryable:
-        return unscored(plan.graders[grader], outcome)
-    return outcome
-
-
-def _without_sample(plan: RunPlan, grader: int, reason: Unscored) -> Verdict:
-    spec = plan.graders[grader]
-    return Verdict(name=spec.name, type=spec.type, unscored=reason)
+def _handed_back(failure: KnudgeError) -> HandBack:
+    after_s = min(_LATEST_S, max(_SOON_S, failure.retry_after_s or _SOON_S))
+    return HandBack(after_s, counts=not isinstance(failure, _NOT_TRIED), code=failure.code)

@@ -47,6 +47,11 @@ class Subject:
 
 async def judge_all(judging: Judging, subject: Subject, graders: Sequence[Grader]) -> list[Verdict | KnudgeError]:
     """Every grader at once. A retryable failure stands in its place as the error, so that the others are not lost."""
+    return await asyncio.gather(*(judge(judging, subject, grader) for grader in graders))
+
+
+async def judge(judging: Judging, subject: Subject, grader: Grader) -> Verdict | KnudgeError:
+    """What one grader says by the deadline, or a retryable failure."""
     context = GradeContext(
         item=subject.item,
         sample=subject.sample,
@@ -55,12 +60,8 @@ async def judge_all(judging: Judging, subject: Subject, graders: Sequence[Grader
         deadline_s=subject.deadline_s,
         origin=subject.origin,
     )
-    return await asyncio.gather(*(_judge(grader, context, subject.deadline_s) for grader in graders))
-
-
-async def _judge(grader: Grader, context: GradeContext, deadline_s: float) -> Verdict | KnudgeError:
     try:
-        async with asyncio.timeout(max(0.0, deadline_s - time.monotonic())):
+        async with asyncio.timeout(max(0.0, subject.deadline_s - time.monotonic())):
             verdict = await grade(grader, context)
     except TimeoutError:
         return DeadlineExceeded(f"grader {grader.name!r} did not finish within the deadline", retry_after_s=1.0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
+from common.crashpoints import crash_point
 from common.errors import NotFound
 from common.events.completed import run_completed
 from common.events.publisher import new_event
@@ -74,10 +75,11 @@ class Dispatcher:
         """Send out what may be evaluated now; if the run has ended, see that everybody knows. Raises `NotFound`."""
         plan = self._plan(run_id)
         issue = self._runs.issue(run_id, lease_s=self._leasing.lease_s, attempts=self._leasing.attempts)
+        crash_point("tasks.issued")
         if not issue.active:
             self.announce(run_id, traceparent=traceparent)
             return
-        events = [_requested(plan, batch, traceparent) for batch in batches(issue.items, plan.batch_items)]
+        events = [_requested(plan, batch, issue.lease, traceparent) for batch in batches(issue.items, plan.batch_items)]
         if events and not self._publish_soon(events, then=self._take_back):
             self._take_back([(event, "refused") for event in events])
         if issue.given_up:
@@ -110,9 +112,10 @@ class Dispatcher:
 
     def _take_back(self, outcomes: Sequence[tuple[Event, str]]) -> None:
         """Items whose events were certainly not delivered lose no attempt."""
+        crash_point("tasks.published")
         for event, outcome in outcomes:
             if outcome == "refused":
-                self._runs.unissue(event.data["run_id"], event.data["items"])
+                self._runs.unissue(event.data["run_id"], event.data["items"], lease=event.data["lease"])
 
     def _give_up(self, plan: RunPlan, items: Sequence[int], traceparent: str | None) -> None:
         """Unscored verdicts for what could not be judged, and the event that lets `aggregate` count them."""
@@ -128,6 +131,7 @@ class Dispatcher:
             if (item, number) not in known.verdicts
         }
         self._results.save(plan, samples, verdicts)
+        crash_point("tasks.given_up")
         self._publish_soon([_given_up(plan, items[at : at + MAX_ITEMS], traceparent) for at in range(0, len(items), MAX_ITEMS)])
 
     def _last_codes(self, run_id: str) -> dict[int, str]:
@@ -152,17 +156,17 @@ def batches(items: Sequence[tuple[int, int]], size: int) -> list[tuple[int, list
     return found
 
 
-def _requested(plan: RunPlan, batch: tuple[int, list[int]], traceparent: str | None) -> Event:
+def _requested(plan: RunPlan, batch: tuple[int, list[int]], lease: str, traceparent: str | None) -> Event:
     attempt, items = batch
-    return _event(EVALUATION_REQUESTED, plan, items, f"{items[0]}/{attempt}", traceparent)
+    return _event(EVALUATION_REQUESTED, plan, items, f"{items[0]}/{attempt}/{lease}", traceparent, lease=lease)
 
 
 def _given_up(plan: RunPlan, items: Sequence[int], traceparent: str | None) -> Event:
     return _event(EVALUATION_COMPLETED, plan, items, f"{items[0]}/given-up", traceparent)
 
 
-def _event(kind: str, plan: RunPlan, items: Sequence[int], name: str, traceparent: str | None) -> Event:
-    data = RunItems(run_id=plan.run_id, items=list(items)).model_dump()
+def _event(kind: str, plan: RunPlan, items: Sequence[int], name: str, traceparent: str | None, *, lease: str = "") -> Event:
+    data = RunItems(run_id=plan.run_id, items=list(items), lease=lease).model_dump(exclude_defaults=True)
     return new_event(kind, SOURCE, f"{plan.run_id}/{items[0]}", data, id=f"{plan.run_id}/{name}", traceparent=traceparent)
 
 

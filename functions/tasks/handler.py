@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.crashpoints import crash_point
 from common.edge.http import Request, Response, Route
 from common.edge.validation import validate
 from common.errors import NotFound
@@ -21,11 +22,16 @@ from common.store.imports import ImportStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
 from functions.tasks.deadletters import record
+from functions.tasks.deletion import Deletion
 from functions.tasks.dispatch import Dispatcher, Leasing
 from functions.tasks.eval_routes import EvalRoutes
 from functions.tasks.file_routes import FileRoutes
 from functions.tasks.imports import Importer
+from functions.tasks.manifest_routes import ManifestRoutes
 from functions.tasks.once import Once
+from functions.tasks.provenance import Installation
+from functions.tasks.rerun import Rerunner
+from functions.tasks.retention import Retention
 from functions.tasks.run_routes import RunRoutes
 from functions.tasks.runs import RunMaker
 
@@ -46,9 +52,11 @@ class Handler:
     evals: EvalRoutes
     files: FileRoutes
     runs: RunRoutes
+    manifests: ManifestRoutes
     imports: Importer
     dispatcher: Dispatcher
     letters: DeadLetterStore
+    retention: Retention
     now: Callable[[], float] = time.time
 
     def routes(self) -> list[Route]:
@@ -56,7 +64,8 @@ class Handler:
         dead_letters = Route(
             "POST", "/dead-letters", self.dead_letter, "Take an event that could not be delivered", public=True, status=202
         )
-        return [*self.evals.routes(), *self.files.routes(), *self.runs.routes(), *self.imports.routes(), dead_letters]
+        resources = (self.evals, self.files, self.runs, self.manifests, self.imports)
+        return [*(route for resource in resources for route in resource.routes()), dead_letters]
 
     def events(self) -> Mapping[str, Callable[[Event, Request], Event | None]]:
         """Event handlers by type."""
@@ -64,6 +73,7 @@ class Handler:
 
     def advance(self, event: Event, request: Request) -> None:
         """``run.advance``: send out what may be evaluated now."""
+        crash_point("tasks.received")
         run_id = validate(event.data, RunReference, pointer="/data").run_id
         try:
             self.dispatcher.advance(run_id, traceparent=request.traceparent)
@@ -73,6 +83,7 @@ class Handler:
     def tick(self, _event: Event, _request: Request) -> None:
         """The reconciler's tick."""
         self.dispatcher.reconcile()
+        self.retention.expire(now_s=self.now())
 
     def dead_letter(self, request: Request) -> Response:
         """``POST /dead-letters``, of any type and with any data: what nobody could read must not vanish here either."""
@@ -86,6 +97,8 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     results, letters = ResultStore(client), DeadLetterStore(client)
     once = Once(IdempotencyStore(client))
     report_base = settings.public_urls["aggregate"]
+    deletion = Deletion(client, evals, files, runs)
+    maker = RunMaker(runs, files, settings.run_window_items, Installation(settings), settings.run_keep_days)
     dispatcher = Dispatcher(
         runs,
         results,
@@ -95,12 +108,12 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
         report_base=report_base,
     )
     return Handler(
-        evals=EvalRoutes(evals, runs, once),
+        evals=EvalRoutes(evals, deletion, once),
         files=FileRoutes(files, settings.max_file_bytes, once),
-        runs=RunRoutes(
-            evals, runs, results, letters, RunMaker(runs, files, settings.run_window_items), dispatcher, report_base, once
-        ),
+        runs=RunRoutes(evals, runs, results, letters, maker, dispatcher, report_base, once, deletion),
+        manifests=ManifestRoutes(evals, runs, Rerunner(evals, maker), dispatcher, once, report_base),
         imports=Importer(evals, files, runs, results, ImportStore(client)),
         dispatcher=dispatcher,
         letters=letters,
+        retention=Retention(runs, deletion),
     )

@@ -4,8 +4,9 @@
 --       index, outcome (1 pass, 2 fail, 3 error, 0 a canary), fields, (field, increment)...,
 --       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
-local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending')
-local status, cursor, total, window = run[1], tonumber(run[2]), tonumber(run[3]), tonumber(run[4])
+local ASK_AGAIN_MS = 3000 -- whoever was asked may have died, or never heard of it
+local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending', 'retrying', 'share')
+local status, cursor, total, window = run[1], tonumber(run[2]), tonumber(run[3]), tonumber(run[7] or run[4])
 if not status then return {0, 0, 0, '', 0} end
 local graders = (#KEYS - 8) / 3
 local at, new, added, ranked = 3, 0, {}, {}
@@ -32,7 +33,7 @@ for _ = 1, tonumber(ARGV[2]) do
     new = new + 1
     if outcome > 0 then redis.call('SETBIT', KEYS[5 + outcome], item, 1) end
     redis.call('ZREM', KEYS[2], item)
-    redis.call('HDEL', KEYS[3], item)
+    redis.call('HDEL', KEYS[3], item, item .. ':past', item .. ':code')
     for pair = at + 3, scores_at - 1, 2 do
       -- Lua's numbers are exact up to 2^53: what could come near it, summed over a batch, goes to the server as it is.
       local field, amount = ARGV[pair], tonumber(ARGV[pair + 1])
@@ -57,13 +58,20 @@ end
 for worst in pairs(ranked) do redis.call('ZREMRANGEBYRANK', worst, ARGV[1], -1) end
 local done = redis.call('HINCRBY', KEYS[1], 'done', new)
 local completed, ask = 0, 0
-if status == 'queued' or status == 'in_progress' then
+if (status == 'queued' or status == 'in_progress') and not run[6] then
   if done == total then
     completed, status = 1, 'completed'
     redis.call('HSET', KEYS[1], 'status', status, 'ended_at', redis.call('TIME')[1], 'completed_event', 'pending')
-  elseif cursor < total and not run[5] and 2 * redis.call('ZCARD', KEYS[2]) <= window then
-    ask = 1
-    redis.call('HSET', KEYS[1], 'advance_pending', 1)
+    redis.call('HDEL', KEYS[1], 'paused')
+  else
+    local time = redis.call('TIME')
+    local now = time[1] * 1000 + math.floor(time[2] / 1000)
+    local asked_just_now = run[5] and now - run[5] < ASK_AGAIN_MS
+    local has_room = cursor < total and 2 * redis.call('ZCARD', KEYS[2]) <= window
+    if not asked_just_now and (has_room or redis.call('ZCOUNT', KEYS[2], '-inf', now) > 0) then
+      ask = 1
+      redis.call('HSET', KEYS[1], 'advance_pending', string.format('%.0f', now))
+    end
   end
 end
 return {new, completed, ask, status, done}
