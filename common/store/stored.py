@@ -1,7 +1,7 @@
 """The stored form of samples and verdicts: short, because a run may have a million of them.
 
-A verdict is the JSON array ``[score, passed, {the rest}]``: null for none, 1 and 0 for true and false. The rest is left out where
-there is none, as with most deterministic graders; the grader's name and type are the plan's. Fields of hashes are small integers.
+A verdict is the JSON array ``[score, passed, {the rest}]``: null for none, 1 and 0 for true and false. The rest is left out
+where there is none, as with most deterministic graders; name and type are the plan's. Fields of hashes are small integers.
 Together they let a hash of 64 items stay in the server's compact encoding.
 """
 
