@@ -63,12 +63,15 @@ class Settings:
     run_window_items: int = 512
     lease_s: float = 120.0
     item_attempts: int = 5
+    run_deadline_s: float = 604_800.0
+    run_keep_days: int = 0
     limit_global_rpm: int = 0
     limit_project_rpm: int = 0
     limit_key_rpm: int = 0
     limits_on_store_failure: str = "closed"
     log_level: str = "INFO"
     log_format: str = "json"
+    build: str = ""
     crash_at: str = ""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)  # providers' keys are looked up by name, here only
 
@@ -102,12 +105,15 @@ class Settings:
             run_window_items=_integer(env, "KNUDGE_RUN_WINDOW", 512),
             lease_s=_number(env, "KNUDGE_LEASE_S", 120.0),
             item_attempts=_integer(env, "KNUDGE_ITEM_ATTEMPTS", 5),
+            run_deadline_s=_number(env, "KNUDGE_RUN_DEADLINE_S", 604_800.0),
+            run_keep_days=_integer(env, "KNUDGE_RUN_KEEP_DAYS", 0),
             limit_global_rpm=_integer(env, "KNUDGE_LIMIT_GLOBAL_RPM", 0),
             limit_project_rpm=_integer(env, "KNUDGE_LIMIT_PROJECT_RPM", 0),
             limit_key_rpm=_integer(env, "KNUDGE_LIMIT_KEY_RPM", 0),
             limits_on_store_failure=_choice(env, "KNUDGE_LIMITS_ON_STORE_FAILURE", ("closed", "open")),
             log_level=env.get("KNUDGE_LOG_LEVEL", "INFO").upper(),
             log_format=env.get("KNUDGE_LOG_FORMAT", "json"),
+            build=env.get("KNUDGE_VERSION", ""),
             crash_at=env.get("KNUDGE_CRASH_AT", ""),
             environ=env,
         )

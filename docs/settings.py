@@ -25,6 +25,11 @@ SETTINGS = {
     "KNUDGE_RUN_WINDOW": ("run_window_items", "Items of a run under way at a time. Fixed when the run starts."),
     "KNUDGE_LEASE_S": ("lease_s", "How long an item may be under way before it is issued again."),
     "KNUDGE_ITEM_ATTEMPTS": ("item_attempts", "How often an item is issued before it is given up as unscored."),
+    "KNUDGE_RUN_DEADLINE_S": ("run_deadline_s", "How long a run may take that does not say ([runs](runs.md#deadlines))."),
+    "KNUDGE_RUN_KEEP_DAYS": (
+        "run_keep_days",
+        "Days that a run is kept after its end, 0: for ever; unless its `knudge_keep_days` says it ([runs](reproducing.md)).",
+    ),
     "KNUDGE_LIMIT_GLOBAL_RPM": (
         "limit_global_rpm",
         "Costly requests a minute of all callers; 0: no limit ([limits](limits.md)).",
@@ -37,6 +42,10 @@ SETTINGS = {
     ),
     "KNUDGE_LOG_LEVEL": ("log_level", "`DEBUG`, `INFO`, `WARNING` or `ERROR`."),
     "KNUDGE_LOG_FORMAT": ("log_format", "`json` or `text`."),
+    "KNUDGE_VERSION": (
+        "build",
+        "What this build calls itself in runs' [manifests](reproducing.md), a commit for example; `bin/build` sets it.",
+    ),
     "KNUDGE_CRASH_AT": (
         "crash_at",
         "For tests: `POINT:N` kills the process when it passes a [crash point](operations.md#crash-points).",

@@ -20,6 +20,7 @@ _TAGGED = ("project", "digest")
 _CONSTANTS = {
     "CLOCK": "The last tick: creation times that never repeat.",
     "ACTIVE_RUNS": "Sorted set: runs that have not ended, or whose end was not announced yet.",
+    "EXPIRING_RUNS": "Sorted set: runs that are not kept for ever, by the time at which they are looked at next.",
     "DEAD_LETTERS": "List: undeliverable events that belong to no known run.",
     "API_KEYS": "Hash: API keys by id, without their secrets.",
     "MODELS": "Set: models that were called.",

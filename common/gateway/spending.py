@@ -52,6 +52,13 @@ def read_budgets(client: redis.Redis, scopes: Sequence[str]) -> list[Spending]:
     return [_spending(scope, row) for scope, row in zip(scopes, rows, strict=True)]
 
 
+def forget_budgets(client: redis.Redis, scopes: Sequence[str]) -> None:
+    """Leave nothing of the budgets of `scopes`. One round trip. Raises `StoreUnavailable`."""
+    names = [name for scope in scopes for name in (keys.budget(scope), keys.reservations(scope))]
+    with store_errors():
+        client.unlink(*names)
+
+
 def _spending(scope: str, row: list[bytes | None]) -> Spending:
     sums, limits = [int(value or 0) for value in row[:4]], [int(-1 if value is None else value) for value in row[4:]]
     return Spending(scope, *sums, *(None if limit < 0 else limit for limit in limits))

@@ -12,6 +12,7 @@ from common.store.idempotency import Identity
 from common.store.paging import Page, members, position_of, tick
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     import redis
@@ -125,6 +126,21 @@ class EvalStore:
             self._client.zrem(keys.evals(found.project, "created_at"), eval_id)
             self._client.zrem(keys.evals(found.project, "updated_at"), eval_id)
             self._client.unlink(keys.eval_versions(eval_id))
+
+    def ids(self, *, project: str, limit: int) -> Sequence[str]:
+        """Some of a project's evals, also such as a crash has left half made or half deleted. Two trips at most."""
+        for order_by in ("created_at", "updated_at"):
+            if found := members(self._client, keys.evals(project, order_by), after=None, limit=limit, order="asc").data:
+                return found
+        return []
+
+    def unlist(self, eval_id: str, *, project: str) -> None:
+        """Take an eval that is gone off the project's lists. One trip."""
+        with store_errors():
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zrem(keys.evals(project, "created_at"), eval_id)
+            pipe.zrem(keys.evals(project, "updated_at"), eval_id)
+            pipe.execute()
 
     def _add(self, version: EvalVersion, *, updated: int) -> bool:
         with store_errors():

@@ -13,7 +13,7 @@ from common.store.idempotency import Identity
 from common.store.paging import Page, members, position_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import redis
 
@@ -100,6 +100,15 @@ class FileStore:
         with store_errors():
             self._client.zrem(keys.files(record.project), file_id)
             self._client.unlink(keys.file(file_id))
+
+    def ids(self, *, project: str, limit: int) -> Sequence[str]:
+        """The oldest of a project's files. One trip."""
+        return members(self._client, keys.files(project), after=None, limit=limit, order="asc").data
+
+    def unlist(self, file_id: str, *, project: str) -> None:
+        """Take a file that is gone off the project's list. One trip."""
+        with store_errors():
+            self._client.zrem(keys.files(project), file_id)
 
     def content(self, file_id: str, *, project: str | None = None) -> Iterator[bytes]:
         """The bytes as uploaded. Raises `NotFound`."""

@@ -9,12 +9,12 @@ from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse, parse_query
 from common.schemas import evals as api
 from functions.tasks import views
-from functions.tasks.evals import create_eval, delete_eval, update_eval
+from functions.tasks.evals import create_eval, update_eval
 
 if TYPE_CHECKING:
     from common.store.evals import EvalStore
     from common.store.idempotency import Identity
-    from common.store.runs import RunStore
+    from functions.tasks.deletion import Deletion
     from functions.tasks.once import Once
 
 
@@ -23,7 +23,7 @@ class EvalRoutes:
     """Evals of the caller's project."""
 
     evals: EvalStore
-    runs: RunStore
+    deletion: Deletion
     once: Once
 
     def routes(self) -> list[Route]:
@@ -73,7 +73,7 @@ class EvalRoutes:
     def delete(self, request: Request) -> Response:
         """``DELETE /v1/evals/{eval_id}``."""
         eval_id = request.params["eval_id"]
-        delete_eval(eval_id, self.evals, self.runs, project=request.caller.project)
+        self.deletion.eval(eval_id, project=request.caller.project)
         return json_response(api.EvalDeleted(eval_id=eval_id))
 
     def list(self, request: Request) -> Response:

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
     from common.store.evals import EvalStore
     from common.store.idempotency import Identity
-    from common.store.runs import RunStore
 
 _CONFIG = "/data_source_config"
 
@@ -59,14 +58,6 @@ def update_eval(eval_id: str, body: api.EvalUpdate, evals: EvalStore, *, project
     """A new version with another name or metadata; runs keep the version they were started with. Raises `NotFound`."""
     metadata = (body.metadata or {}) if "metadata" in body.model_fields_set else None
     return evals.update(eval_id, name=body.name, metadata=metadata, project=project)
-
-
-def delete_eval(eval_id: str, evals: EvalStore, runs: RunStore, *, project: str) -> None:
-    """Delete an eval with all its runs. Can be repeated after a crash. Raises `NotFound`."""
-    evals.get(eval_id, project=project)
-    runs.delete_all(eval_id)
-    evals.delete(eval_id, project=project)
-    runs.delete_all(eval_id)  # those that were started meanwhile
 
 
 def with_pass_mark(grader: Grader) -> Grader:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from common.store.results import ResultStore
     from common.store.runs import RunStore
+    from functions.tasks.deletion import Deletion
     from functions.tasks.dispatch import Dispatcher
     from functions.tasks.once import Once
     from functions.tasks.runs import RunMaker
@@ -43,6 +44,7 @@ class RunRoutes:
     dispatcher: Dispatcher
     report_base: str
     once: Once
+    deletion: Deletion
 
     def routes(self) -> list[Route]:
         """Every route of this resource."""
@@ -118,7 +120,7 @@ class RunRoutes:
     def delete(self, request: Request) -> Response:
         """``DELETE …/runs/{run_id}``."""
         plan = self._plan(request)
-        self.runs.delete(plan.run_id)
+        self.deletion.run(plan.run_id)
         return json_response(api.RunDeleted(run_id=plan.run_id))
 
     def list_items(self, request: Request) -> Response:

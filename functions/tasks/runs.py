@@ -15,13 +15,15 @@ from common.schemas.runs import RunPlan, Target, run_budget_microusd
 from common.store.datasets import json_of
 from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
+from functions.tasks.retention import keep_days
 
 if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
-    from common.store.datasets import Dataset
+    from common.store.datasets import Dataset, DatasetStore
     from common.store.files import FileStore
     from common.store.idempotency import Identity
     from common.store.runs import RunStore
+    from functions.tasks.provenance import Installation
 
 _SOURCE = "/data_source/source"
 _MESSAGES = "/data_source/input_messages"
@@ -31,11 +33,17 @@ _NEVER = 1 << 62  # the request's own size limit bounds what comes within it
 
 @dataclass(frozen=True, slots=True)
 class RunMaker:
-    """Starts runs. ``window_items`` is how many items of a run are under way at most."""
+    """Starts runs.
+
+    ``window_items`` is how many items of a run are under way at most. ``keep_days`` after their end runs are deleted that
+    do not say anything else, 0: never.
+    """
 
     runs: RunStore
     files: FileStore
     window_items: int
+    installation: Installation
+    keep_days: int
 
     def create(self, body: api.RunCreate, version: EvalVersion, *, identity: Identity | None = None) -> RunPlan:
         """Check everything, then keep the plan, of this `identity` or any; the run is queued.
@@ -47,6 +55,7 @@ class RunMaker:
         """
         metadata = body.metadata or {}
         run_budget_microusd(metadata)
+        kept = keep_days(metadata, default=self.keep_days)
         rule = stop_rule(metadata, version)
         source = body.data_source
         if isinstance(source, api.RefusedDataSource) or isinstance(source.source, api.RefusedSource):
@@ -77,6 +86,8 @@ class RunMaker:
             project=version.project,
             canary_dataset_id=known.dataset_id if known else None,
             canary_count=known.lines if known else 0,
+            keep_days=kept,
+            provenance=self.installation.provenance(version.graders, target),
             seed=run_id if rule else None,
             **stopping,
         )
@@ -108,11 +119,16 @@ class RunMaker:
     def _from_file(self, source: api.FileIdSource, schema: ItemSchema, *, project: str) -> Dataset:
         """The file's dataset; its lines are checked once for each schema they are used with."""
         datasets, dataset = self.files.datasets, self._uploaded(source, project)
-        if not datasets.is_valid_for(dataset.dataset_id, schema.digest):
-            for index, raw in datasets.scan(dataset):
-                schema.check_line(orjson.loads(json_of(raw)), where=f"row {index + 1} of the file", pointer=f"{_SOURCE}/id")
-            datasets.mark_valid(dataset.dataset_id, schema.digest)
+        check_lines(dataset, schema, datasets)
         return dataset
+
+
+def check_lines(dataset: Dataset, schema: ItemSchema, datasets: DatasetStore) -> None:
+    """See that every line fits, once for each schema the data is used with. Raises `InvalidInput`."""
+    if not datasets.is_valid_for(dataset.dataset_id, schema.digest):
+        for index, raw in datasets.scan(dataset):
+            schema.check_line(orjson.loads(json_of(raw)), where=f"row {index + 1} of the file", pointer=f"{_SOURCE}/id")
+        datasets.mark_valid(dataset.dataset_id, schema.digest)
 
 
 def batch_items(dataset: Dataset, canaries: Dataset | None = None) -> int:

@@ -15,7 +15,7 @@ _MOST = 5000
 
 
 def test_a_model_with_ever_new_names_fills_no_memory(runs: RunStore, make_run: Callable[..., RunPlan]) -> None:
-    """Beyond some thousand fields no new name is kept, known ones go on counting, and every other sum stays exact."""
+    """Beyond some thousand fields no new name is kept, and every other sum stays exact."""
     plan = make_run(items=3, window=3)
     for item in range(3):
         names = {f"m.judge.lab:m.reported.{item * _MOST + number}": 1 for number in range(_MOST)}

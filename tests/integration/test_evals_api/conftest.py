@@ -170,6 +170,7 @@ class World:
         self.store = sync_client(self.settings)
         self.runs = RunStore(self.store)
         self.records = Records(self.runs, ResultStore(self.store), public_url="")
+        self.evaluate = self._evaluate
         self.client = self.new_client()
 
     def new_client(self, project: str = "default") -> OpenAI:
@@ -187,7 +188,7 @@ class World:
     def handle(self, event: Event) -> None:
         """What `evaluate` and `aggregate` do with an event."""
         if event.type == EVALUATION_REQUESTED:
-            done = asyncio.run(self._evaluate(RunItems.model_validate(event.data)))
+            done = asyncio.run(self.evaluate(RunItems.model_validate(event.data)))
         elif event.type == EVALUATION_COMPLETED:
             done = RunItems.model_validate(event.data)
         else:
