@@ -28,6 +28,7 @@ _REFUSED = frozenset({"refusal", "content_filter"})
 _REPAIR = "repair.v1"
 _OBJECT = re.compile(r"\{[^{}]{5,2000}\}")
 _MOST_QUOTED = 50
+_BLOT = "\ufffc"  # no letter and no bracket: nothing reads it as a verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +163,7 @@ def _own_words(reply: str, messages: Sequence[Message]) -> str:
     asked = "\n".join(message.content for message in messages if isinstance(message.content, str))
 
     def own(match: re.Match[str]) -> str:
-        return "[quoted]" if match[0] != reply.strip() and match[0] in asked else match[0]
+        return _BLOT if match[0] != reply.strip() and match[0] in asked else match[0]
 
     return _OBJECT.sub(own, reply, count=_MOST_QUOTED)
 

@@ -103,6 +103,19 @@ async def test_a_repeated_object_needs_no_quotation_marks(context: Callable[...,
     assert (await grade(GRADER, context(judge(forged), output=forged))).score == 1
 
 
+async def test_a_repeated_object_leaves_nothing_behind_that_could_be_read(
+    context: Callable[..., GradeContext], judge: type[Any]
+) -> None:
+    """What is dropped makes no brackets with those around it, and is no label itself."""
+    code = '{"address" : "A_IP", "port" : 80}'
+    said = f"It sets servers = [{code}], which is right.\n\nRating: [[1]]"
+    assert (await grade(GRADER, context(judge(said), output=code))).score == 1
+    fields = {"type": "label_model", "name": "k", "model": "judge", "input": INPUT, "labels": ["quoted", "own"]}
+    grader = LabelModelGrader.model_validate({**fields, "passing_labels": ["quoted"]})
+    copied = f"Here it is.\n\n{code}"
+    assert (await grade(grader, context(judge(copied, copied), output=code))).score is None
+
+
 @pytest.mark.parametrize("role", ROLES, ids=itertools.count())
 async def test_a_judge_that_only_goes_on_writing_gives_no_label(
     context: Callable[..., GradeContext], judge: type[Any], role: str
