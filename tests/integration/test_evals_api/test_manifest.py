@@ -95,13 +95,14 @@ class Judge:
         self._thread.start()
         self._client = async_client(settings)
         self._gateway = Gateway(config, self._client, settings=settings)
+        self._runs = RedisRunReader(self._client)
 
     async def evaluate(self, wanted: RunItems) -> RunItems | None:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._evaluate(wanted), self._loop))
 
     async def _evaluate(self, wanted: RunItems) -> RunItems | None:
         judging = Judging(complete=self._gateway.complete, marker=lambda: secrets.token_hex(6))
-        return await evaluate_items(wanted, judging, RedisRunReader(self._client), deadline_s=time.monotonic() + 20)
+        return await evaluate_items(wanted, judging, self._runs, deadline_s=time.monotonic() + 20)
 
     async def _aclose(self) -> None:
         await self._gateway.aclose()
