@@ -19,6 +19,7 @@ Weights = Literal["linear", "quadratic"]
 Metric = Literal["nominal", "ordinal", "interval", "ratio"]
 MAX_CATEGORIES = 500
 MAX_RATIO_VALUES = 2000
+_NOISE = 1e-12  # what rounding leaves of a spread of 0
 _CHUNK = 256  # rows of the table of all pairs of values that are in memory at a time
 
 
@@ -45,8 +46,9 @@ def cohen_kappa(a: ArrayLike, b: ArrayLike, *, weights: Weights | None = None, l
     over its largest possible value; v and w are the numbers themselves, so that a level nobody used keeps its distance.
 
     The standard error is that for large n, of items drawn independently; the interval is ``kappa ± z * se`` and is not cut.
-    n = 0: undefined. Both always say one and the same thing: undefined, for chance alone agrees as well. One item that they
-    disagree on: 0. Full agreement on more than one category: 1, without an interval.
+    n = 0: undefined. Both always say one and the same thing: undefined, for chance alone agrees as well. One judge always says
+    the same, or one item that they disagree on: 0, without an interval. Full agreement on more than one category: 1, without
+    an interval.
 
     Source: Cohen 1960, https://doi.org/10.1177/001316446002000104, and 1968, https://doi.org/10.1037/h0026256; standard error
     of Fleiss, Cohen and Everitt 1969, https://doi.org/10.1037/h0028106, equation (8) and for weights (14).
@@ -152,7 +154,7 @@ def _kappa(shares: NDArray[np.float64], credit: NDArray[np.float64], *, n: int, 
         return Coefficient(n, 1.0)
     mean_credit = (credit @ columns)[:, None] + (credit.T @ rows)[None, :]
     spread = np.sum(shares * (credit - mean_credit * (1 - kappa)) ** 2) - (kappa - expected * (1 - kappa)) ** 2
-    se = math.sqrt(max(0.0, float(spread)) / n) / (1 - expected)
+    se = math.sqrt((float(spread) if spread > _NOISE else 0.0) / n) / (1 - expected)
     half = normal_quantile(level) * se
     return Coefficient(n, kappa, se, (kappa - half, kappa + half) if se > 0 else None)
 

@@ -58,6 +58,13 @@ def test_kappa_is_that_of_statsmodels(pairs: list[tuple[int, int]], weights: Wei
         assert found.se == pytest.approx(np.sqrt(max(wanted.var_kappa, 0)), abs=1e-7)
 
 
+@pytest.mark.parametrize("weights", [None, "linear", "quadratic"])
+def test_kappa_with_a_judge_that_always_says_the_same_is_chance(weights: Weights | None) -> None:
+    """It is 0, and rounding does not make an interval of next to no width."""
+    found = cohen_kappa([1] * 5, range(5), weights=weights)
+    assert (found.value, found.se, found.interval) == (pytest.approx(0, abs=1e-12), 0, None)
+
+
 def test_kappa_that_cannot_be_told_from_chance_is_none() -> None:
     """Nothing, one item, and judges that always say the same thing have no kappa; full agreement on two labels has 1."""
     for labels in ([], [3], ["x", "x", "x"]):
