@@ -15,8 +15,9 @@ _SOURCE = "/knudge/aggregate"
 
 
 def run_completed(summary: RunSummary, *, traceparent: str | None = None) -> Event:
-    """``run.completed`` of a run. Whoever sends it, and however often: the same run gives the same source and id."""
+    """``run.completed`` of a run. Whoever sends it, and however often: the same end gives the same source and id."""
     outcome = {name: getattr(summary, name) for name in RunCompleted.model_fields}
     data = RunCompleted.model_validate(outcome).model_dump(mode="json")
     run_id = summary.run_id
-    return new_event(RUN_COMPLETED, _SOURCE, run_id, data, id=f"{run_id}/completed", traceparent=traceparent)
+    end = f"completed/{summary.generation}" if summary.generation else "completed"
+    return new_event(RUN_COMPLETED, _SOURCE, run_id, data, id=f"{run_id}/{end}", traceparent=traceparent)

@@ -149,6 +149,30 @@ class RunCreate(Model):
     data_source: Annotated[JsonlDataSource | CompletionsDataSource | RefusedDataSource, Field(discriminator="type")]
 
 
+class RunRetry(Model):
+    """``POST …/runs/{run_id}/retry``. ``codes``: only verdicts that are unscored for one of these reasons; without it, all."""
+
+    codes: Annotated[list[Annotated[str, StringConstraints(min_length=1, max_length=120)]], Field(min_length=1)] | None = None
+
+
+class RunFork(Model):
+    """``POST …/runs/{run_id}/fork``. ``judge`` replaces every judge, ``graders`` some fields of graders, by their names.
+
+    ``metadata`` is put over the first run's.
+    """
+
+    name: Title | None = None
+    metadata: Metadata | None = None
+    judge: ModelName | None = None
+    graders: dict[str, dict[str, Any]] = {}
+
+
+class DeadLetterRedrive(Model):
+    """``POST …/dead_letters/redrive``. ``ids`` are those of events; without them every letter that is listed."""
+
+    ids: Annotated[list[str], Field(min_length=1, max_length=1000)] | None = None
+
+
 class EvalListQuery(Model):
     """Query of ``GET /v1/evals``."""
 
@@ -297,7 +321,8 @@ class PerModelUsage(Model):
 class RunNotes(Model):
     """What OpenAI's run has no field for. ``unscored`` counts verdicts, ``items`` the rows of the data source.
 
-    ``suspect``, ``canaries`` and ``stopped`` are those of `common.schemas.runs.RunSummary`.
+    ``suspect``, ``canaries``, ``stopped``, ``paused``, ``generation`` and ``forked_from`` are those of
+    `common.schemas.runs.RunSummary`.
     """
 
     simulated: bool
@@ -312,6 +337,9 @@ class RunNotes(Model):
     suspect_reason: str | None = None
     canaries: CanarySummary | None = None
     stopped: Stopped | None = None
+    paused: bool = False
+    generation: int = 0
+    forked_from: str | None = None
 
 
 class RunObject(Model):
@@ -421,3 +449,11 @@ class DeadLetter(Model):
     code: str
     destination: str
     detail: str
+    redriven_at: int | None = None
+
+
+class Redriven(Model):
+    """What a redrive did: how many letters it took up, and how many items are due at once, or counted again, because of it."""
+
+    letters: int
+    items: int

@@ -43,3 +43,4 @@ class RunCompleted(Model):
     report_url: str
     simulated: bool = False
     suspect: bool = False  # a canary did not pass
+    generation: int = 0  # how often the run was retried: a run that is retried ends once more

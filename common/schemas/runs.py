@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 RunStatus = Literal["queued", "in_progress", "completed", "canceled", "failed"]
 ENDED: frozenset[str] = frozenset({"completed", "canceled", "failed"})
 RUN_BUDGET = "knudge_budget_usd"
+RUN_DEADLINE = "knudge_deadline_s"
+MAX_DEADLINE_S = 366 * 24 * 3600
 _BUDGET_MAX_USD = 10**9
 
 
@@ -46,6 +48,17 @@ class Target(Model):
     input_messages: list[InputMessage] | None = None
     item_reference: str | None = None  # "item.messages": a ready list of chat messages inside the item
     sampling_params: dict[str, Any] = {}
+
+
+class ForkOf(Model):
+    """The run that a run was forked from. Verdicts of ``graders`` (numbers) are taken from there, and samples.
+
+    ``changed`` are the names of the graders that were changed.
+    """
+
+    run_id: str
+    graders: list[int] = []
+    changed: list[str] = []
 
 
 class RunPlan(Model):
@@ -76,6 +89,7 @@ class RunPlan(Model):
     stop: StopRule | None = None
     keep_days: int = 0
     provenance: Provenance | None = None
+    fork_of: ForkOf | None = None
 
     @property
     def arrangement(self) -> Arrangement:
@@ -189,7 +203,7 @@ class RunSummary(Model):
     """A run at a glance, O(1) in the number of items. ``cost_microusd`` is None when any call's price is unknown.
 
     ``suspect``: a canary failed or has no score, so the other figures are not to be believed. ``total`` counts the lines of the
-    data, also where the run ``stopped`` before it had judged them all.
+    data, also where the run ``stopped`` before it had judged them all. ``generation`` is how often it was retried.
     """
 
     run_id: str
@@ -220,6 +234,9 @@ class RunSummary(Model):
     suspect: bool = False
     suspect_reason: str | None = None
     stopped: Stopped | None = None
+    paused: bool = False
+    generation: int = 0
+    forked_from: str | None = None
 
 
 def run_budget_microusd(metadata: Mapping[str, str]) -> int | None:
@@ -239,3 +256,19 @@ def run_budget_microusd(metadata: Mapping[str, str]) -> int | None:
         pointer = f"/metadata/{RUN_BUDGET}"
         raise InvalidInput(f"{pointer}: expected US dollars from 0 to {_BUDGET_MAX_USD}, such as 2.50", pointer=pointer)
     return int(usd * MICRO)
+
+
+def run_deadline_s(metadata: Mapping[str, str]) -> float | None:
+    """Seconds after its start, or its last retry, by which a run must have ended; None where its metadata does not say.
+
+    Raises:
+        InvalidInput: it is no whole number of seconds from 1 to `MAX_DEADLINE_S`.
+    """
+    text = metadata.get(RUN_DEADLINE)
+    if text is None:
+        return None
+    seconds = int(text) if text.isascii() and text.isdigit() and len(text) <= len(str(MAX_DEADLINE_S)) else 0
+    if not 1 <= seconds <= MAX_DEADLINE_S:
+        pointer = f"/metadata/{RUN_DEADLINE}"
+        raise InvalidInput(f"{pointer}: expected whole seconds from 1 to {MAX_DEADLINE_S}", pointer=pointer)
+    return seconds

@@ -60,6 +60,10 @@ class Progress(Protocol):
     def error(self) -> Unscored | None: ...
     @property
     def stopped(self) -> Stopped | None: ...
+    @property
+    def paused(self) -> bool: ...
+    @property
+    def generation(self) -> int: ...
 
 
 def counters(graders: Sequence[Grader], sample: StoredSample | None, verdicts: Sequence[Verdict]) -> dict[str, int]:
@@ -147,6 +151,9 @@ def summarise(
         suspect=doubt is not None,
         suspect_reason=doubt,
         stopped=state.stopped,
+        paused=state.paused,
+        generation=state.generation,
+        forked_from=plan.fork_of.run_id if plan.fork_of else None,
     )
 
 

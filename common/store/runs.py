@@ -37,7 +37,7 @@ _PARTS = ("leases", "attempts", "done", "sums", "dead", *OUTCOMES)
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Unscored verdicts with one of ``codes`` (none: all) are to be reached anew; before ``start`` they are taken out already."""
+    """Unscored verdicts with one of ``codes`` (none: all) are to be reached anew; before ``start`` that is prepared."""
 
     codes: frozenset[str]
     start: int
@@ -321,6 +321,16 @@ class RunStore:
         with store_errors():
             return [name.decode() for name in cast("list[bytes]", self._client.zrange(keys.ACTIVE_RUNS, 0, -1))]
 
+    def issuing(self) -> list[str]:
+        """Those of them that issue items: not ended, not paused. Two trips."""
+        active = self.active()
+        with store_errors():
+            pipe = self._client.pipeline(transaction=False)
+            for run_id in active:
+                pipe.hmget(keys.run(run_id, "state"), "status", "paused")
+            found = zip(active, pipe.execute(), strict=True)
+        return [run_id for run_id, (status, paused) in found if status in (b"queued", b"in_progress") and paused is None]
+
     def delete(self, run_id: str) -> None:
         """Leave nothing of the run. Can be repeated after a crash. Raises `NotFound`."""
         plan = self.plan(run_id)
@@ -330,10 +340,12 @@ class RunStore:
         unlink_all(self._client, _keys_of(plan))
         for dataset_id in _datasets_of(plan):
             self.datasets.drop(dataset_id, f"run:{run_id}")
-        with store_errors():  # what it is found by goes last
-            self._client.zrem(keys.EXPIRING_RUNS, run_id)
-            self._client.zrem(keys.eval_runs(plan.eval_id), run_id)
-            self._client.unlink(keys.run(run_id, "plan"))
+        with store_errors():  # what it is found by goes last, in one trip: whoever dies has sent all of it, or nothing
+            pipe = self._client.pipeline(transaction=False)
+            pipe.zrem(keys.EXPIRING_RUNS, run_id)
+            pipe.zrem(keys.eval_runs(plan.eval_id), run_id)
+            pipe.unlink(keys.run(run_id, "plan"))
+            pipe.execute()
 
     def due(self, now_s: float, *, limit: int) -> list[str]:
         """Runs whose time may be over at `now_s` (unix seconds), those first that have waited longest. One trip."""

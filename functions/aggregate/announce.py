@@ -33,6 +33,6 @@ def announce(plan: RunPlan, runs: RunStore, records: Records, *, publish: Publis
         accepted = False
     if accepted:
         crash_point("aggregate.announced")
-        runs.confirm_completed(plan.run_id)
+        runs.confirm_completed(plan.run_id, generation=event.data["generation"])
     else:
         log("aggregate.announcement_open", level=logging.WARNING, run_id=plan.run_id)

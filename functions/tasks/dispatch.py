@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,8 +18,10 @@ from common.events.completed import run_completed
 from common.events.publisher import new_event
 from common.observability.logs import log
 from common.schemas.evaluation import Unscored, Verdict
-from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED, RunItems
-from common.schemas.runs import StoredSample
+from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED, RUN_ADVANCE, RunItems, RunReference
+from common.schemas.runs import ENDED, StoredSample, run_deadline_s
+from functions.tasks.forking import take_over
+from functions.tasks.shares import Shares, batch_size
 from functions.tasks.views import summary_of
 
 if TYPE_CHECKING:
@@ -26,9 +29,9 @@ if TYPE_CHECKING:
 
     from common.schemas.cloudevent import Event
     from common.schemas.runs import RunPlan
-    from common.store.deadletters import DeadLetterStore
     from common.store.results import ResultStore
-    from common.store.runs import RunStore
+    from common.store.runs import Issue, RunStore
+    from functions.tasks.retrying import Retrier
 
 SOURCE = "/knudge/tasks"
 MAX_ITEMS = 50  # of an event, as `RunItems` has it
@@ -44,10 +47,11 @@ class PublishSoon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leasing:
-    """How long an item may be under way (seconds), and how often it is tried."""
+    """How long an item may be under way (seconds), how often it is tried, and how long a run may take that does not say."""
 
     lease_s: float
     attempts: int
+    deadline_s: float
 
 
 class Dispatcher:
@@ -57,7 +61,7 @@ class Dispatcher:
         self,
         runs: RunStore,
         results: ResultStore,
-        letters: DeadLetterStore,
+        retrier: Retrier,
         *,
         publish_soon: PublishSoon,
         leasing: Leasing,
@@ -65,7 +69,8 @@ class Dispatcher:
     ) -> None:
         self._runs = runs
         self._results = results
-        self._letters = letters
+        self._retrier = retrier
+        self._shares = Shares(runs)
         self._publish_soon = publish_soon
         self._leasing = leasing
         self._report_base = report_base
@@ -74,16 +79,23 @@ class Dispatcher:
     def advance(self, run_id: str, *, traceparent: str | None = None) -> None:
         """Send out what may be evaluated now; if the run has ended, see that everybody knows. Raises `NotFound`."""
         plan = self._plan(run_id)
-        issue = self._runs.issue(run_id, lease_s=self._leasing.lease_s, attempts=self._leasing.attempts)
+        issue, window = self._issue(plan)
         crash_point("tasks.issued")
-        if not issue.active:
+        if issue.retrying:
+            self._go_on_with_retry(plan, traceparent)
+            return
+        if issue.overdue:
+            self._end_overdue(plan)
+        if issue.overdue or not issue.active:
             self.announce(run_id, traceparent=traceparent)
             return
-        events = [_requested(plan, batch, issue.lease, traceparent) for batch in batches(issue.items, plan.batch_items)]
+        take_over(plan, [item for item, _ in issue.items], self._results)
+        size = batch_size(plan, len(issue.items), window=window)
+        events = [_requested(plan, batch, issue.lease, traceparent) for batch in batches(issue.items, size)]
         if events and not self._publish_soon(events, then=self._take_back):
             self._take_back([(event, "refused") for event in events])
         if issue.given_up:
-            self._give_up(plan, issue.given_up, traceparent)
+            self._give_up(plan, issue, traceparent)
 
     def reconcile(self) -> None:
         """The tick: advance every run that has not ended, announce every end that was not."""
@@ -105,10 +117,41 @@ class Dispatcher:
         event = run_completed(summary, traceparent=traceparent)
         self._publish_soon([event], then=self._confirm)
 
+    def count_again(self, plan: RunPlan, items: Sequence[int], *, traceparent: str | None = None) -> None:
+        """Have `aggregate` count items whose verdicts are there, in case it never heard of them."""
+        groups = [items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS)]
+        self._publish_soon([_event(EVALUATION_COMPLETED, plan, group, f"{group[0]}/redriven", traceparent) for group in groups])
+
+    def _issue(self, plan: RunPlan) -> tuple[Issue, int]:
+        """What may be evaluated now, and the run's share of its project's window."""
+        leasing, window = self._leasing, self._shares.window(plan)
+        deadline_s = run_deadline_s(plan.metadata) or leasing.deadline_s
+        issue = self._runs.issue(
+            plan.run_id, lease_s=leasing.lease_s, attempts=leasing.attempts, window=window, deadline_s=deadline_s
+        )
+        return issue, window
+
+    def _end_overdue(self, plan: RunPlan) -> None:
+        deadline_s = run_deadline_s(plan.metadata) or self._leasing.deadline_s
+        state = self._runs.state(plan.run_id)
+        message = f"not completed within {deadline_s:g} s: {state.done} of {state.total} items are done"
+        if self._runs.fail(plan.run_id, Unscored(code="run_deadline", message=message)) not in ENDED:
+            log("tasks.run_overdue", level=logging.WARNING, run_id=plan.run_id, done=state.done, total=state.total)
+
+    def _go_on_with_retry(self, plan: RunPlan, traceparent: str | None) -> None:
+        """Prepare a part of the retry; the rest is asked for by an event, and if that is lost, by the next tick."""
+        if self._retrier.walk(plan):
+            self.advance(plan.run_id, traceparent=traceparent)
+            return
+        start = self._runs.state(plan.run_id).retry
+        data = RunReference(run_id=plan.run_id).model_dump()
+        name = f"{plan.run_id}/retry/{start.start if start else 0}"
+        self._publish_soon([new_event(RUN_ADVANCE, SOURCE, plan.run_id, data, id=name, traceparent=traceparent)])
+
     def _confirm(self, outcomes: Sequence[tuple[Event, str]]) -> None:
         for event, outcome in outcomes:
             if outcome == "accepted":
-                self._runs.confirm_completed(event.data["run_id"])
+                self._runs.confirm_completed(event.data["run_id"], generation=event.data["generation"])
 
     def _take_back(self, outcomes: Sequence[tuple[Event, str]]) -> None:
         """Items whose events were certainly not delivered lose no attempt."""
@@ -117,11 +160,11 @@ class Dispatcher:
             if outcome == "refused":
                 self._runs.unissue(event.data["run_id"], event.data["items"], lease=event.data["lease"])
 
-    def _give_up(self, plan: RunPlan, items: Sequence[int], traceparent: str | None) -> None:
+    def _give_up(self, plan: RunPlan, issue: Issue, traceparent: str | None) -> None:
         """Unscored verdicts for what could not be judged, and the event that lets `aggregate` count them."""
+        items = issue.given_up
         log("tasks.items_given_up", level=logging.WARNING, run_id=plan.run_id, items=len(items))
-        codes = self._last_codes(plan.run_id)
-        reasons = {item: _exhausted(self._leasing.attempts, codes.get(item)) for item in items}
+        reasons = {item: _exhausted(self._leasing.attempts, issue.histories.get(item, "")) for item in items}
         known = self._results.load(plan, items, lines=False)
         samples = {i: StoredSample(unscored=reasons[i]) for i in items if plan.target is not None and i not in known.samples}
         verdicts = {
@@ -133,11 +176,6 @@ class Dispatcher:
         self._results.save(plan, samples, verdicts)
         crash_point("tasks.given_up")
         self._publish_soon([_given_up(plan, items[at : at + MAX_ITEMS], traceparent) for at in range(0, len(items), MAX_ITEMS)])
-
-    def _last_codes(self, run_id: str) -> dict[int, str]:
-        """The broker's last word about each item that has a dead letter."""
-        letters = self._letters.list(run_id, limit=1000)
-        return {item: str(letter.get("code", "")) for letter in reversed(letters) for item in letter.get("items", ())}
 
 
 def batches(items: Sequence[tuple[int, int]], size: int) -> list[tuple[int, list[int]]]:
@@ -170,6 +208,10 @@ def _event(kind: str, plan: RunPlan, items: Sequence[int], name: str, traceparen
     return new_event(kind, SOURCE, f"{plan.run_id}/{items[0]}", data, id=f"{plan.run_id}/{name}", traceparent=traceparent)
 
 
-def _exhausted(attempts: int, code: str | None) -> Unscored:
-    last = f"; the last one ended with {code}" if code else ""
-    return Unscored(code="attempts_exhausted", message=f"not judged in {attempts} attempts{last}")
+def _exhausted(attempts: int, history: str) -> Unscored:
+    """With what became of the attempts, as issue.lua kept it: ``<unix seconds> <code>;`` for each."""
+    told = [entry.partition(" ") for entry in history.split(";") if entry]
+    failed = ", ".join(f"{datetime.fromtimestamp(int(at), UTC):%Y-%m-%d %H:%M:%S} {code}" for at, _, code in told)
+    return Unscored(
+        code="attempts_exhausted", message=f"not judged in {attempts} attempts" + (f": {failed} (UTC)" if failed else "")
+    )

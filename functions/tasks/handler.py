@@ -20,8 +20,10 @@ from common.store.files import FileStore
 from common.store.idempotency import IdempotencyStore
 from common.store.imports import ImportStore
 from common.store.results import ResultStore
+from common.store.runcontrol import RunControl
 from common.store.runs import RunStore
-from functions.tasks.deadletters import record
+from functions.tasks.control import ControlRoutes
+from functions.tasks.deadletters import Redriver, record
 from functions.tasks.deletion import Deletion
 from functions.tasks.dispatch import Dispatcher, Leasing
 from functions.tasks.eval_routes import EvalRoutes
@@ -32,6 +34,7 @@ from functions.tasks.once import Once
 from functions.tasks.provenance import Installation
 from functions.tasks.rerun import Rerunner
 from functions.tasks.retention import Retention
+from functions.tasks.retrying import Retrier
 from functions.tasks.run_routes import RunRoutes
 from functions.tasks.runs import RunMaker
 
@@ -52,6 +55,7 @@ class Handler:
     evals: EvalRoutes
     files: FileRoutes
     runs: RunRoutes
+    control: ControlRoutes
     manifests: ManifestRoutes
     imports: Importer
     dispatcher: Dispatcher
@@ -64,7 +68,7 @@ class Handler:
         dead_letters = Route(
             "POST", "/dead-letters", self.dead_letter, "Take an event that could not be delivered", public=True, status=202
         )
-        resources = (self.evals, self.files, self.runs, self.manifests, self.imports)
+        resources = (self.evals, self.files, self.runs, self.control, self.manifests, self.imports)
         return [*(route for resource in resources for route in resource.routes()), dead_letters]
 
     def events(self) -> Mapping[str, Callable[[Event, Request], Event | None]]:
@@ -99,18 +103,21 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     report_base = settings.public_urls["aggregate"]
     deletion = Deletion(client, evals, files, runs)
     maker = RunMaker(runs, files, settings.run_window_items, Installation(settings), settings.run_keep_days)
+    control = RunControl(client)
     dispatcher = Dispatcher(
         runs,
         results,
-        letters,
+        Retrier(runs, results, control),
         publish_soon=publish_soon,
-        leasing=Leasing(settings.lease_s, settings.item_attempts),
+        leasing=Leasing(settings.lease_s, settings.item_attempts, settings.run_deadline_s),
         report_base=report_base,
     )
+    redriver = Redriver(runs, letters, dispatcher)
     return Handler(
         evals=EvalRoutes(evals, deletion, once),
         files=FileRoutes(files, settings.max_file_bytes, once),
         runs=RunRoutes(evals, runs, results, letters, maker, dispatcher, report_base, once, deletion),
+        control=ControlRoutes(evals, runs, control, maker, dispatcher, redriver, once, report_base),
         manifests=ManifestRoutes(evals, runs, Rerunner(evals, maker), dispatcher, once, report_base),
         imports=Importer(evals, files, runs, results, ImportStore(client)),
         dispatcher=dispatcher,

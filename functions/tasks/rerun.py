@@ -9,7 +9,7 @@ from common.edge.validation import validate
 from common.errors import Conflict, NotFound
 from common.schemas.evals import TargetSamplingParams
 from common.schemas.imports import IMPORTED_FROM
-from common.schemas.runs import RunPlan, run_budget_microusd
+from common.schemas.runs import RunPlan, run_budget_microusd, run_deadline_s
 from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
 from functions.tasks.retention import keep_days
@@ -51,6 +51,7 @@ class Rerunner:
         version = self._version(told, project)
         metadata = _metadata(told, body.metadata)
         run_budget_microusd(metadata)
+        run_deadline_s(metadata)
         kept = keep_days(metadata, default=maker.keep_days)
         target = told.run.target
         if target is not None:

@@ -11,7 +11,7 @@ from common.errors import InvalidInput, NotFound, UnknownVariable, Unsupported
 from common.graders.template import check_templates, variables
 from common.schemas import evals as api
 from common.schemas.graders import InputMessage, ScoreModelGrader
-from common.schemas.runs import RunPlan, Target, run_budget_microusd
+from common.schemas.runs import RunPlan, Target, run_budget_microusd, run_deadline_s
 from common.store.datasets import json_of
 from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
@@ -55,6 +55,7 @@ class RunMaker:
         """
         metadata = body.metadata or {}
         run_budget_microusd(metadata)
+        run_deadline_s(metadata)
         kept = keep_days(metadata, default=self.keep_days)
         rule = stop_rule(metadata, version)
         source = body.data_source

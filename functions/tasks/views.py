@@ -161,6 +161,9 @@ def _run_notes(summary: RunSummary) -> api.RunNotes:
         suspect_reason=summary.suspect_reason,
         canaries=summary.canaries,
         stopped=summary.stopped,
+        paused=summary.paused,
+        generation=summary.generation,
+        forked_from=summary.forked_from,
     )
 
 
