@@ -19,8 +19,10 @@ _COMMANDS = {
     "run": "cli.commands.run",
     "report": "cli.commands.report",
     "compare": "cli.commands.compare",
+    "rerun": "cli.commands.rerun",
     "import": "cli.commands.importing",
     "keys": "cli.commands.keys",
+    "project": "cli.commands.project",
     "cache": "cli.commands.cache",
     "serve": "cli.commands.serve",
 }

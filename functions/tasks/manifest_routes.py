@@ -51,6 +51,14 @@ class ManifestRoutes:
                 errors="openai",
             ),
             Route(
+                "GET",
+                "/v1/manifests/{run_id}",
+                self.get,
+                "The same, for who knows only the run",
+                answer=Manifest,
+                errors="openai",
+            ),
+            Route(
                 "POST",
                 "/v1/reruns",
                 self.rerun,
@@ -67,7 +75,7 @@ class ManifestRoutes:
     def get(self, request: Request) -> Response:
         """``GET …/runs/{run_id}/manifest``."""
         plan = self.runs.plan(request.params["run_id"])
-        if (plan.eval_id, plan.project) != (request.params["eval_id"], request.caller.project):
+        if plan.project != request.caller.project or request.params.get("eval_id", plan.eval_id) != plan.eval_id:
             raise NotFound(f"no such run: {plan.run_id}")
         version = self.evals.get(plan.eval_id, version=plan.eval_version, project=plan.project)
         return json_response(manifest(self.runs.snapshot_of(plan), version, self.runs.datasets))
