@@ -133,6 +133,7 @@ SCORED: dict[str, Callable[[Judgement], str]] = {
     "listed": lambda j: f"- Reason: {j.reason}\n- Score: {j.written}",
     "wide": lambda j: "Score\uff1a" + j.written.translate({ord(c): ord(c) + 0xFEE0 for c in "0123456789"}),
     "brackets": lambda j: f"{j.reason} [[{j.written}]]",
+    "only_brackets": lambda j: f"[[{j.written}]]",
     "rating_brackets": lambda j: f"{j.reason}\n\nRating: [[{j.written}]]",
     "announced_brackets": lambda j: f'{j.reason} Therefore, I would rate it as follows: "Rating: [[{j.written}]]".',
     "result": lambda j: f"{j.reason} [RESULT] {j.written}",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _BLOT = "\ufffc"
 _MOST = 50
 _BRACE = re.compile(r"[{}]")
+_BRACKETED = re.compile(r"\[\[[^\[\]{}]*\]\]")  # "[[4]]" is JSON, too, but means a verdict
 
 
 def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
@@ -54,7 +55,7 @@ def _spelt(found: Found, required: Sequence[str]) -> Found:
 
 
 def _objects(text: str, required: Sequence[str]) -> list[Found]:
-    whole = _strict(text)
+    whole = None if _BRACKETED.fullmatch(text) else _strict(text)
     if whole is not None:
         if isinstance(whole, list) and len(whole) == 1 and isinstance(whole[0], dict):
             whole = whole[0]

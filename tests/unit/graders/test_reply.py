@@ -88,6 +88,15 @@ def test_a_score_outside_the_range_is_never_clamped(text: str) -> None:
     assert code(text) == "score_out_of_range"
 
 
+def test_brackets_alone_are_a_verdict_although_they_are_json() -> None:
+    """ "[[4]]" is a list of lists to JSON, and the verdict in brackets that many judges are asked for; other lists are none."""
+    assert score("[[4]]", 1, 5) == 4
+    assert [code(text, 1, 5) for text in ("[[4, 5]]", "[[4], [5]]", "[1, [[5]]]", "[[9]]")] == [
+        *["no_verdict"] * 3,
+        "score_out_of_range",
+    ]
+
+
 def test_both_ends_belong_to_the_range() -> None:
     """The lowest and the highest score are scores, whole numbers too."""
     assert (score('{"score": 1}', 1, 7), score('{"score": 7}', 1, 7), score('{"score": 7.0}', 1, 7)) == (1.0, 7.0, 7.0)
