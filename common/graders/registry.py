@@ -58,6 +58,11 @@ def refuse(grader: GraderModel, *, pointer: str = "") -> None:
         raise Unsupported(f"grader type {grader.type!r} is not supported: {why}; use one of {known}", pointer=f"{pointer}/type")
 
 
+def waits(grader: Grader) -> bool:
+    """False for a grader that says at once what it has to say, because it asks nobody."""
+    return not _GRADERS.get(grader.type, "").startswith("checks.")
+
+
 async def grade(grader: Grader, context: GradeContext) -> Verdict:
     """What `grader` says about one sample: a score, or *unscored* with the reason.
 

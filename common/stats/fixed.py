@@ -11,11 +11,13 @@ at most 10**4 and that of a square 10**8 for scores up to `MAX_SCORE` = 10**7, w
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import lru_cache
 
 from common.schemas.graders import MAX_SCORE
 
 SCALE = 10**9  # units per 1.0
 _LIMB = 10**12
+_KEPT = 1024  # scores repeat: of most graders there are few
 
 
 def to_units(score: float) -> int:
@@ -26,14 +28,18 @@ def to_units(score: float) -> int:
     """
     if not -MAX_SCORE <= score <= MAX_SCORE:
         raise ValueError(f"a score must be a number within {MAX_SCORE:.0f} of 0")
-    return round(Fraction(score) * SCALE)
+    numerator, denominator = score.as_integer_ratio()
+    units, rest = divmod(numerator * SCALE, denominator)
+    return units + (2 * rest > denominator or (2 * rest == denominator and units % 2 == 1))
 
 
+@lru_cache(maxsize=_KEPT)
 def split(score: float) -> tuple[int, int]:
     """The limbs (high, low) of a score; only high may be negative. Raises `ValueError` as `to_units`."""
     return divmod(to_units(score), _LIMB)
 
 
+@lru_cache(maxsize=_KEPT)
 def split_square(score: float) -> tuple[int, int, int]:
     """The limbs (high, middle, low) of the square of the rounded score. Raises `ValueError` as `to_units`."""
     rest, low = divmod(to_units(score) ** 2, _LIMB)

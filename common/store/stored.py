@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from common.schemas.graders import Grader
 
 _OUTSIDE = {"name", "type", "score", "passed"}  # of the rest
+_EMPTY: dict[str, Any] = {"ballots": [], "details": {}, "calls": []}  # given, so that no defaults are copied
 _EXACT = 2.0**53  # below it every whole float is an integer of JSON
 _DECIMALS = 1  # of a latency in ms
 
@@ -56,9 +57,8 @@ def pack_verdict(verdict: Verdict) -> bytes:
 def unpack_verdict(raw: bytes, grader: Grader) -> Verdict:
     """The verdict of `grader` that `pack_verdict` packed."""
     score, passed, *rest = orjson.loads(raw)
-    found: dict[str, Any] = rest[0] if rest else {}
-    found |= {"name": grader.name, "type": grader.type, "score": score, "passed": None if passed is None else bool(passed)}
-    return Verdict.model_validate(found)
+    head = {"name": grader.name, "type": grader.type, "score": score, "passed": None if passed is None else bool(passed)}
+    return Verdict.model_validate(head | _EMPTY | (rest[0] if rest else {}))
 
 
 def _short(number: float | None) -> float | None:

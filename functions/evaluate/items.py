@@ -10,6 +10,7 @@ import orjson
 
 from common.crashpoints import crash_point
 from common.errors import BreakerOpen, KnudgeError, NoLongerWanted, Overloaded, ProviderRateLimited, StoreUnavailable
+from common.graders.registry import waits
 from common.ports import HandBack
 from common.schemas.completion import Origin
 from common.schemas.evaluation import Sample, Unscored, Verdict
@@ -18,6 +19,8 @@ from functions.evaluate.single import Judging, Subject, judge, unscored
 from functions.evaluate.target import sample_target
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from common.ports import RunReader, TakenItems
     from common.schemas.completion import Completion, CompletionRequest
     from common.schemas.events import RunItems
@@ -43,7 +46,7 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
     plan = await runs.plan(wanted.run_id)
     async with runs.take(plan, wanted) as taken:
         crash_point("evaluate.taken")
-        work = _Work(plan, taken, judging, deadline_s)
+        work = _Work(plan, taken, _while_wanted(judging, taken), deadline_s, _origin(plan))
         failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
         crash_point("evaluate.saved")
         if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:
@@ -61,6 +64,7 @@ class _Work:
     taken: TakenItems
     judging: Judging
     deadline_s: float
+    origin: Origin
 
     async def item(self, index: int) -> KnudgeError | None:
         """None when every verdict of the item is kept, else a failure that may pass."""
@@ -75,9 +79,9 @@ class _Work:
         known, target = self.taken.samples.get(index), self.plan.target
         if known is not None or target is None or self.plan.arrangement.place(index).canary:  # a canary brings its own
             return known
-        origin = replace(self._origin(), purpose="target")
+        origin = replace(self.origin, purpose="target")
         sample = await sample_target(
-            target, self._line(index)["item"], self._complete, deadline_s=self.deadline_s, origin=origin
+            target, self._line(index)["item"], self.judging.complete, deadline_s=self.deadline_s, origin=origin
         )
         if not isinstance(sample, KnudgeError):
             crash_point("evaluate.sampled")
@@ -93,34 +97,28 @@ class _Work:
             await self.taken.save({}, {(index, number): self._without_sample(number, sample.unscored) for number in missing})
             return None
         line = self._line(index)
-        subject = Subject(line["item"], _judged(line, sample), self.deadline_s, self._origin())
-        judging = replace(self.judging, complete=self._complete)
-
-        async def keep(number: int) -> KnudgeError | None:
-            outcome = await judge(judging, subject, graders[number])
-            if isinstance(outcome, KnudgeError):
-                if outcome.retryable:
-                    return outcome
-                outcome = unscored(graders[number], outcome)  # no redelivery will mend it: that is a result
-            crash_point("evaluate.judged")
-            await self.taken.save({}, {(index, number): outcome})
-            return None
-
-        kept = await asyncio.gather(*map(keep, missing))
+        subject = Subject(line["item"], _judged(line, sample), self.deadline_s, self.origin)
+        together = [[number for number in missing if not waits(graders[number])]]  # they are there at once
+        together += [[number] for number in missing if waits(graders[number])]
+        work = [self._keep(index, subject, numbers) for numbers in together if numbers]
+        kept = await asyncio.gather(*work) if len(work) > 1 else [await work[0]]
         return next((failure for failure in kept if failure is not None), None)
 
-    async def _complete(self, request: CompletionRequest, /) -> Completion:
-        """A model call for as long as the run wants any."""
-        return await self.judging.complete(replace(request, still_wanted=lambda: self.taken.active))
-
-    def _origin(self) -> Origin:
-        return Origin(
-            run_id=self.plan.run_id,
-            eval_version=f"{self.plan.eval_id}@{self.plan.eval_version}",
-            project=self.plan.project,
-            budget_microusd=run_budget_microusd(self.plan.metadata),
-            bulk=True,
-        )
+    async def _keep(self, index: int, subject: Subject, numbers: Sequence[int]) -> KnudgeError | None:
+        """Judge by some graders, one after the other, and keep their verdicts; the failure of one that may pass."""
+        failure, verdicts = None, {}
+        for number in numbers:
+            grader = self.plan.graders[number]
+            outcome = await judge(self.judging, subject, grader)
+            if isinstance(outcome, KnudgeError) and outcome.retryable:
+                failure = outcome
+                continue
+            # What no redelivery will mend is a result.
+            verdicts[index, number] = unscored(grader, outcome) if isinstance(outcome, KnudgeError) else outcome
+        if verdicts:
+            crash_point("evaluate.judged")
+            await self.taken.save({}, verdicts)
+        return failure
 
     def _line(self, index: int) -> dict[str, Any]:
         line: dict[str, Any] = orjson.loads(self.taken.lines[index])
@@ -129,6 +127,25 @@ class _Work:
     def _without_sample(self, number: int, reason: Unscored) -> Verdict:
         grader = self.plan.graders[number]
         return Verdict(name=grader.name, type=grader.type, unscored=reason)
+
+
+def _while_wanted(judging: Judging, taken: TakenItems) -> Judging:
+    """Model calls are made for as long as the run wants any."""
+
+    async def complete(request: CompletionRequest, /) -> Completion:
+        return await judging.complete(replace(request, still_wanted=lambda: taken.active))
+
+    return replace(judging, complete=complete)
+
+
+def _origin(plan: RunPlan) -> Origin:
+    return Origin(
+        run_id=plan.run_id,
+        eval_version=f"{plan.eval_id}@{plan.eval_version}",
+        project=plan.project,
+        budget_microusd=run_budget_microusd(plan.metadata),
+        bulk=True,
+    )
 
 
 def _judged(line: dict[str, Any], sample: StoredSample | None) -> Sample:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import DeadlineExceeded, KnudgeError
 from common.graders.context import GradeContext
-from common.graders.registry import grade, refuse
+from common.graders.registry import grade, refuse, waits
 from common.graders.template import missing_item_variables
 from common.observability.metrics import VERDICTS
 from common.schemas.completion import Origin
@@ -61,7 +61,10 @@ async def judge(judging: Judging, subject: Subject, grader: Grader) -> Verdict |
         origin=subject.origin,
     )
     try:
-        async with asyncio.timeout(max(0.0, subject.deadline_s - time.monotonic())):
+        if waits(grader):
+            async with asyncio.timeout(max(0.0, subject.deadline_s - time.monotonic())):
+                verdict = await grade(grader, context)
+        else:
             verdict = await grade(grader, context)
     except TimeoutError:
         return DeadlineExceeded(f"grader {grader.name!r} did not finish within the deadline", retry_after_s=1.0)
