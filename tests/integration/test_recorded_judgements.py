@@ -155,7 +155,7 @@ def test_agreement_between_samples_of_prometheus(recorded: Recorded) -> None:
     raters = [list(votes) for votes in zip(*ballots.values(), strict=True)]
     for metric in ("nominal", "interval"):
         oracle = krippendorff.alpha(reliability_data=raters, level_of_measurement=metric)
-        assert agreement["ballots"]["krippendorff_alpha"][metric] == pytest.approx(oracle, abs=1e-9)
+        assert agreement["ballots"]["scores"][metric] == pytest.approx(oracle, abs=1e-9)
 
 
 def results(recorded: Recorded, run_id: str) -> list[dict[str, Any]]:
