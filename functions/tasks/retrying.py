@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from common.store.runcontrol import RunControl
     from common.store.runs import RunSnapshot, RunStore
 
-_STRETCH = 100  # items of one script: a few ms
-_AT_A_TIME = 2000  # items of one walk: a second or so
 _CODES_SHOWN = 20
 
 
@@ -62,11 +60,13 @@ def check_retry(snapshot: RunSnapshot, codes: Collection[str]) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Retrier:
-    """Walks over runs that were opened for a retry."""
+    """Walks over runs that were opened for a retry: ``stretch`` items in one script, ``at_a_time`` in one walk."""
 
     runs: RunStore
     results: ResultStore
     control: RunControl
+    stretch: int = 100  # a few ms
+    at_a_time: int = 2000  # a second or so
 
     def walk(self, plan: RunPlan) -> bool:
         """Go on with the walk over a run, for a bounded time; True when it is over, or there is none. Raises `NotFound`."""
@@ -74,10 +74,10 @@ class Retrier:
         if retry is None:
             return True
         start, found = retry.start, self._candidates(plan, retry.start)
-        ahead, rest = found[:_AT_A_TIME], found[_AT_A_TIME:]
-        for at in range(0, max(1, len(ahead)), _STRETCH):
-            items = ahead[at : at + _STRETCH]
-            following = ahead[at + _STRETCH : at + _STRETCH + 1] or rest[:1]
+        ahead, rest = found[: self.at_a_time], found[self.at_a_time :]
+        for at in range(0, max(1, len(ahead)), self.stretch):
+            items = ahead[at : at + self.stretch]
+            following = ahead[at + self.stretch : at + self.stretch + 1] or rest[:1]
             end = following[0] if following else None
             ours, _ = self.control.unfold(plan, self._taken_out(plan, items, retry.codes), start=start, end=end)
             if not ours:
@@ -90,9 +90,9 @@ class Retrier:
     def _candidates(self, plan: RunPlan, start: int) -> list[int]:
         """Positions from `start` on that may have something unscored, as many as a walk takes and one more."""
         bitmap = self.results.finished(plan, outcome="error")
-        errored = indexes_in(bitmap, after=start - 1, limit=_AT_A_TIME + 1)
+        errored = indexes_in(bitmap, after=start - 1, limit=self.at_a_time + 1)
         canaries = [position for position in plan.arrangement.canary_positions() if position >= start]
-        return sorted({*errored, *canaries})[: _AT_A_TIME + 1]
+        return sorted({*errored, *canaries})[: self.at_a_time + 1]
 
     def _taken_out(self, plan: RunPlan, items: Sequence[int], codes: Collection[str]) -> list[Unfold]:
         loaded = self.results.load(plan, items, lines=False)
