@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _PLANS_KEPT = 64
 _HELD_MS = 6_000
 _LOOK_S = 0.5
+_SAVE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, *[1.6] * 18)  # about half a minute in all
 _BUSY_S = 1.0  # after which a second delivery of the same event may ask again
 
 
@@ -137,7 +138,11 @@ class TakenItems:
     async def save(self, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict], /) -> None:
         """Keep what is new; the first write wins, and a run that was deleted keeps nothing.
 
-        What is reached in the same turn of the loop goes in one script, and returns when it is kept.
+        What is reached in the same turn of the loop goes in one script, and returns when it is kept. It was paid for, so a
+        store that restarts or fails over is waited for.
+
+        Raises:
+            StoreUnavailable: the store was away for half a minute.
         """
         self._unsaved[0].update(samples)
         self._unsaved[1].update(verdicts)
@@ -149,6 +154,13 @@ class TakenItems:
         await asyncio.sleep(0)
         (samples, verdicts), self._unsaved, self._saving = self._unsaved, ({}, {}), None
         names, args = writes(self.plan, samples, verdicts)
+        for wait_s in _SAVE_AGAIN_S:
+            try:
+                await self._runner.submit(_SAVE, names, args)
+            except StoreUnavailable:
+                await asyncio.sleep(wait_s)
+            else:
+                return
         await self._runner.submit(_SAVE, names, args)
 
     async def hand_back(self, items: Mapping[int, HandBack], /) -> None:
