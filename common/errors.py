@@ -29,7 +29,7 @@ KnudgeError
     ├── ContextTooLong      400
     ├── ProviderRejected    502  any other 4xx
     │   └── StructuredOutputRefused 502  a JSON schema, in the way it was sent
-    └── MalformedReply      502  a 2xx that is not the vendor's format
+    └── MalformedReply      502  a 2xx not in the vendor's format  (retryable)
 
 A verdict that could not be reached is no exception: it is an *unscored* verdict that carries one of these codes.
 """
@@ -249,3 +249,4 @@ class StructuredOutputRefused(ProviderRejected):
 
 class MalformedReply(ProviderError):
     code = "malformed_reply"
+    retryable = True  # mostly a body cut off on its way, or a proxy's page
