@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 4 * 1024 * 1024
 _FLUSH_BYTES = 1024 * 1024
 _READ_BYTES = 4 * 1024 * 1024
+_PERSISTED = 1000  # keys in one trip
 _UNFINISHED_S = 24 * 3600  # what a writer that died leaves behind goes away by itself
 _BLANK = b" \t\r\n"
 _BOM = b"\xef\xbb\xbf"
@@ -77,13 +78,13 @@ class DatasetStore:
             if raw is not None
         }
 
-    def scan(self, dataset: Dataset) -> Iterator[tuple[int, bytes]]:
-        """(index, raw line) in order, in bounded memory."""
+    def scan(self, dataset: Dataset, *, start: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(index, raw line) in order from `start` on, in bounded memory."""
         step = max(1, min(keys.BUCKET, _READ_BYTES * max(1, dataset.lines) // max(1, dataset.size_bytes)))
-        for bucket in range(bucket_count(dataset.lines)):
+        for bucket in range(start // keys.BUCKET, bucket_count(dataset.lines)):
             end = min(dataset.lines, (bucket + 1) * keys.BUCKET)
-            for start in range(bucket * keys.BUCKET, end, step):
-                indexes = range(start, min(end, start + step))
+            for first in range(max(start, bucket * keys.BUCKET), end, step):
+                indexes = range(first, min(end, first + step))
                 with store_errors():
                     values = self._client.hmget(
                         keys.dataset_bucket(dataset.dataset_id, bucket), [str(index) for index in indexes]
@@ -137,15 +138,15 @@ class DatasetStore:
                 _delete_buckets(self._client, dataset_id, bucket_count(int(doomed_lines)))
                 self._client.unlink(keys.dataset_holders(dataset_id), keys.dataset_valid(dataset_id), keys.dataset(dataset_id))
 
-    def is_valid_for(self, dataset_id: str, digest: str) -> bool:
-        """True when `mark_valid` was called with the same digest of a schema."""
+    def fitting(self, dataset_id: str, digest: str) -> int:
+        """How many lines, from the first, are known to fit the schema with this digest. One trip."""
         with store_errors():
-            return bool(self._client.sismember(keys.dataset_valid(dataset_id), digest))
+            return int(cast("bytes | None", self._client.hget(keys.dataset_valid(dataset_id), digest)) or 0)
 
-    def mark_valid(self, dataset_id: str, digest: str) -> None:
-        """Remember that every line fits a schema: the data never changes, so this is checked once."""
+    def note_fitting(self, dataset_id: str, digest: str, lines: int) -> None:
+        """Remember that so many lines fit a schema: the data never changes, so each is checked once. One trip."""
         with store_errors():
-            self._client.sadd(keys.dataset_valid(dataset_id), digest)
+            self._client.hset(keys.dataset_valid(dataset_id), digest, lines)
 
 
 class DatasetWriter:
@@ -223,9 +224,8 @@ class DatasetWriter:
         self._flush()
         dataset = Dataset(self.dataset_id, self._index, self._size_bytes)
         with store_errors():
+            self._persist(bucket_count(dataset.lines))
             pipe = self._client.pipeline(transaction=False)
-            for bucket in range(bucket_count(dataset.lines)):
-                pipe.persist(keys.dataset_bucket(self.dataset_id, bucket))
             pipe.sadd(keys.dataset_holders(self.dataset_id), holder)
             meta: Fields = {
                 "lines": dataset.lines,
@@ -237,6 +237,13 @@ class DatasetWriter:
             pipe.execute()
         self._finished = True
         return dataset
+
+    def _persist(self, buckets: int) -> None:
+        for first in range(0, buckets, _PERSISTED):
+            pipe = self._client.pipeline(transaction=False)
+            for bucket in range(first, min(buckets, first + _PERSISTED)):
+                pipe.persist(keys.dataset_bucket(self.dataset_id, bucket))
+            pipe.execute()
 
     def _add_partial(self, piece: bytes) -> None:
         self._partial.append(piece)

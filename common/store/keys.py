@@ -81,7 +81,7 @@ def dataset_holders(dataset_id: str) -> str:
 
 
 def dataset_valid(dataset_id: str) -> str:
-    """Set: digests of the item schemas that every line is known to fit."""
+    """Hash: digest of an item schema -> how many lines are known to fit it."""
     return f"kn:ds:{_tag(dataset_id)}:valid"
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from common.errors import InvalidInput, Unsupported
 from common.schemas import jsonschemas
+from functions.tasks.plainschema import plainly_fits
 
 
 class ItemSchema:
@@ -22,6 +23,7 @@ class ItemSchema:
         try:
             self.digest = hashlib.sha256(jsonschemas.canonical(schema)).hexdigest()
             self._schema = jsonschemas.JsonSchema(schema)
+            self._plainly_fits = plainly_fits(schema)
         except jsonschemas.SchemaError as error:
             kind = Unsupported if error.unsupported else InvalidInput
             raise kind(error.message, pointer=pointer + jsonschemas.pointer(error.path)) from None
@@ -43,6 +45,8 @@ class ItemSchema:
             raise InvalidInput(f"{where}: item{path}: {message}", pointer=f"{pointer}/item{path}")
 
     def _faults(self, item: dict[str, Any], where: str, pointer: str) -> list[tuple[str, str]]:
+        if self._plainly_fits is not None and self._plainly_fits(item):
+            return []
         try:
             return self._schema.faults(item)
         except jsonschemas.CannotApplyError as error:

@@ -13,7 +13,8 @@ from common.schemas.runs import RunPlan, run_budget_microusd, run_deadline_s
 from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
 from functions.tasks.retention import keep_days
-from functions.tasks.runs import batch_items, check_lines
+from functions.tasks.rows import check_rows
+from functions.tasks.runs import batch_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +59,7 @@ class Rerunner:
             validate(target.sampling_params, TargetSamplingParams, pointer="/manifest/run/target/sampling_params")
         schema = ItemSchema(version.data_source_config["item_schema"])
         dataset = self._data(told.dataset, project)
-        check_lines(dataset, schema, maker.files.datasets)
+        check_rows(dataset, schema, maker.files.datasets, pointer="/manifest/dataset")
         known = canaries_of(metadata, version, maker.files, schema=schema)
         self._check_canaries(known, told)
         order: dict[str, Any] = with_rule(stop_rule(metadata, version), version, dataset, runs=maker.runs)

@@ -5,21 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from common.errors import InvalidInput, NotFound, UnknownVariable, Unsupported
 from common.graders.template import check_templates, variables
 from common.schemas import evals as api
 from common.schemas.graders import InputMessage, ScoreModelGrader
 from common.schemas.runs import RunPlan, Target, run_budget_microusd, run_deadline_s
-from common.store.datasets import json_of
 from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
 from functions.tasks.retention import keep_days
+from functions.tasks.rows import check_rows
 
 if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
-    from common.store.datasets import Dataset, DatasetStore
+    from common.store.datasets import Dataset
     from common.store.files import FileStore
     from common.store.idempotency import Identity
     from common.store.runs import RunStore
@@ -119,17 +117,9 @@ class RunMaker:
 
     def _from_file(self, source: api.FileIdSource, schema: ItemSchema, *, project: str) -> Dataset:
         """The file's dataset; its lines are checked once for each schema they are used with."""
-        datasets, dataset = self.files.datasets, self._uploaded(source, project)
-        check_lines(dataset, schema, datasets)
+        dataset = self._uploaded(source, project)
+        check_rows(dataset, schema, self.files.datasets, pointer=f"{_SOURCE}/id")
         return dataset
-
-
-def check_lines(dataset: Dataset, schema: ItemSchema, datasets: DatasetStore) -> None:
-    """See that every line fits, once for each schema the data is used with. Raises `InvalidInput`."""
-    if not datasets.is_valid_for(dataset.dataset_id, schema.digest):
-        for index, raw in datasets.scan(dataset):
-            schema.check_line(orjson.loads(json_of(raw)), where=f"row {index + 1} of the file", pointer=f"{_SOURCE}/id")
-        datasets.mark_valid(dataset.dataset_id, schema.digest)
 
 
 def batch_items(dataset: Dataset, canaries: Dataset | None = None) -> int:

@@ -135,9 +135,9 @@ def test_a_dataset_lives_as_long_as_someone_holds_it(client: redis.Redis) -> Non
     store, dataset = DatasetStore(client), write(client, b'{"a":1}\n' * 1000)
     store.hold(dataset.dataset_id, "run:1")
     store.hold(dataset.dataset_id, "run:1")
-    store.mark_valid(dataset.dataset_id, "d")
-    assert store.is_valid_for(dataset.dataset_id, "d")
-    assert not store.is_valid_for(dataset.dataset_id, "e")
+    store.note_fitting(dataset.dataset_id, "d", 2)
+    assert store.fitting(dataset.dataset_id, "d") == 2
+    assert store.fitting(dataset.dataset_id, "e") == 0
     store.drop(dataset.dataset_id, "file:1")
     assert store.info(dataset.dataset_id).lines == 1000
     store.drop(dataset.dataset_id, "run:1")

@@ -56,7 +56,7 @@ class Place:
             for number in range(lines):
                 writer.write_object({"item": {"n": number}, "expected": {"a": {"passed": True}}})
             record = self.files.create(writer, filename="f", purpose="evals", project=self.project)
-        self.files.datasets.mark_valid(record.dataset_id, "digest")
+        self.files.datasets.note_fitting(record.dataset_id, "digest", 1)
         return record
 
     def run(self, eval_id: str, file: FileRecord, canaries: FileRecord | None = None, *, keep_days: int = 7) -> RunPlan:
