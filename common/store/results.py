@@ -19,13 +19,14 @@ from common.store.scores import ScoreStore
 from common.store.stored import pack_sample, pack_verdict, sample_field, unpack_sample, unpack_verdict, verdict_field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import redis
 
     from common.schemas.evaluation import Verdict
     from common.schemas.graders import Grader
 
+_FIRST_LOOK_BYTES = 512  # of a bitmap: 4096 items
 OUTCOMES = ("pass", "fail", "error")  # in the order fold.lua numbers them, from 1
 
 
@@ -174,11 +175,32 @@ class ResultStore:
         Raises:
             InvalidInput: `outcome` is not one of ``pass``, ``fail``, ``error``.
         """
-        if outcome is not None and outcome not in OUTCOMES:
-            raise InvalidInput(f"status: expected one of {', '.join(OUTCOMES)}, got {outcome[:40]!r}", pointer="/status")
+        key = _bitmap(plan, outcome)
         with store_errors():
-            bitmap = cast("bytes | None", self._client.get(keys.run(plan.run_id, outcome or "done"))) or b""
+            bitmap = cast("bytes | None", self._client.get(key)) or b""
         return _without(bitmap, plan.arrangement.canary_positions()) if plan.canary_count else bitmap
+
+    def positions(
+        self, plan: RunPlan, *, outcome: str | None = None, after: int | None, limit: int, descending: bool = False
+    ) -> list[int]:
+        """The next `limit` items beyond `after` (None: from the end that comes first) that are folded, or ended in `outcome`.
+
+        One trip, whatever the size of the run; up to three more where they lie far apart.
+
+        Raises:
+            InvalidInput: as `finished`.
+        """
+        key, found = _bitmap(plan, outcome), list[int]()
+        hidden = frozenset(plan.arrangement.canary_positions()) if plan.canary_count else frozenset[int]()
+        for first, last in _stretches(plan.position_count, after, descending=descending):
+            with store_errors():
+                part = cast("bytes", self._client.getrange(key, first, last))
+            inside = None if after is None or after < 8 * first else after - 8 * first
+            wanted = indexes_in(part, after=inside, limit=limit + len(hidden), descending=descending)
+            found += [8 * first + index for index in wanted if 8 * first + index not in hidden]
+            if len(found) >= limit:
+                break
+        return found[:limit]
 
     def save(self, plan: RunPlan, samples: Mapping[int, StoredSample], verdicts: Mapping[tuple[int, int], Verdict]) -> int:
         """Keep what is new, first write wins; returns how much was. 0 for a run that was deleted. One trip."""
@@ -187,6 +209,32 @@ class ResultStore:
         names, args = writes(plan, samples, verdicts)
         with store_errors():
             return max(0, int(self._save(keys=names, args=args)))
+
+
+def _bitmap(plan: RunPlan, outcome: str | None) -> str:
+    if outcome is not None and outcome not in OUTCOMES:
+        raise InvalidInput(f"status: expected one of {', '.join(OUTCOMES)}, got {outcome[:40]!r}", pointer="/status")
+    return keys.run(plan.run_id, outcome or "done")
+
+
+def _stretches(positions: int, after: int | None, *, descending: bool) -> Iterator[tuple[int, int]]:
+    """First and last byte of each look at a bitmap from `after` on, longer and longer."""
+    size, step = (positions + 7) // 8, _FIRST_LOOK_BYTES
+    if descending:
+        at = (positions if after is None else min(after, positions)) - 1 >> 3
+    else:
+        at = 0 if after is None else after + 1 >> 3
+    while 0 <= at < size:
+        first, last = (max(0, at - step + 1), at) if descending else (at, min(size, at + step) - 1)
+        yield first, last
+        at, step = (first - 1 if descending else last + 1), 8 * step
+
+
+def pages_in(bitmap: bytes, *, after: int | None, limit: int) -> Iterator[list[int]]:
+    """All set bits of a bitmap beyond `after`, at most `limit` at a time, found as they are asked for."""
+    while page := indexes_in(bitmap, after=after, limit=limit):
+        yield page
+        after = page[-1]
 
 
 def _without(bitmap: bytes, positions: Sequence[int]) -> bytes:

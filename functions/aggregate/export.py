@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from common.errors import InvalidInput, NotFound
 from common.schemas.base import Model
+from common.store.results import indexes_in, pages_in
 from functions.aggregate.records import Outcome, Records
 from functions.aggregate.rows import csv_header, csv_line, json_row, ndjson_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from common.schemas.runs import ItemResult, RunPlan
 
@@ -32,6 +34,7 @@ _ACCEPTED: dict[str, Format] = {
 }
 DEFAULT_LIMIT = 50
 MAX_JSON_LIMIT = 200
+_AT_A_TIME = 1000  # indexes found at once
 
 
 class ResultsQuery(Model):
@@ -84,10 +87,9 @@ def exported(plan: RunPlan, query: ResultsQuery, records: Records, *, form: Form
 
     What is listed is settled now: items that are counted later are not in it.
     """
-    limit = plan.item_count if query.limit is None else query.limit
-    indexes = records.listed(plan, outcome=query.outcome, after=query.after, limit=limit + 1)
-    shown = indexes[:limit]
-    following = shown[-1] if len(indexes) > limit else None
+    settled = records.settled(plan, outcome=query.outcome)
+    shown = islice(_indexes(settled, query.after), query.limit)
+    following = None if query.limit is None else _cursor(settled, query.after, query.limit)
     if form == "ndjson":
         return _lines(plan, shown, records, line=ndjson_line), following
     graders = [grader.name for grader in plan.graders]
@@ -95,12 +97,22 @@ def exported(plan: RunPlan, query: ResultsQuery, records: Records, *, form: Form
     return _headed(csv_header(graders), lines), following
 
 
+def _indexes(bitmap: bytes, after: int | None) -> Iterator[int]:
+    return chain.from_iterable(pages_in(bitmap, after=after, limit=_AT_A_TIME))
+
+
+def _cursor(bitmap: bytes, after: int | None, limit: int) -> int | None:
+    """The last of `limit` items, None when there are no more than these."""
+    last = next(islice(_indexes(bitmap, after), limit - 1, limit), None)
+    return last if last is not None and indexes_in(bitmap, after=last, limit=1) else None
+
+
 def _headed(header: bytes, lines: Iterator[bytes]) -> Iterator[bytes]:
     yield header
     yield from lines
 
 
-def _lines(plan: RunPlan, indexes: Sequence[int], records: Records, *, line: Callable[[ItemResult], bytes]) -> Iterator[bytes]:
+def _lines(plan: RunPlan, indexes: Iterable[int], records: Records, *, line: Callable[[ItemResult], bytes]) -> Iterator[bytes]:
     for page in records.pages(plan, indexes):
         if any(not result.verdicts for result in page):
             # A counted item always has verdicts. Breaking off is better than an export that only looks whole.

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from common.errors import DeadlineExceeded, InvalidInput, NotFound, UnknownVariable
 from common.graders.template import value_of
+from common.store.results import pages_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from common.schemas.evaluation import Verdict
     from common.schemas.graders import Grader
     from common.schemas.runs import ItemResult, RunPlan
     from functions.aggregate.records import Records
+
+_AT_A_TIME = 1000  # indexes found at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +48,10 @@ class Reading:
             NotFound: the run was deleted meanwhile.
         """
         plan = self.plan
-        indexes = self.records.listed(plan, outcome=None, after=None, limit=plan.position_count)
+        counted = pages_in(self.records.settled(plan), after=None, limit=_AT_A_TIME)
+        indexes: Iterable[int] = chain.from_iterable(counted)
         if not plan.arrangement.identity:
-            indexes.sort(key=lambda position: plan.arrangement.place(position).line)
+            indexes = sorted(indexes, key=lambda position: plan.arrangement.place(position).line)
         for page in self.records.pages(plan, indexes):
             if self.clock() > self.deadline_s:
                 raise DeadlineExceeded("the run takes longer to read than the request may last; see X-Knudge-Deadline-S")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound
 from common.stats.summary import summarise
-from common.store.results import indexes_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from common.schemas.runs import ItemResult, RunPlan, RunSummary
     from common.store.results import Loaded, ResultStore
@@ -58,20 +58,24 @@ class Records:
         return summary.model_copy(update={"report_url": f"{self._public_url}/runs/{plan.run_id}/report"})
 
     def listed(self, plan: RunPlan, *, outcome: Outcome | None, after: int | None, limit: int) -> list[int]:
-        """Indexes of items that are counted, beyond `after`, of one `outcome` or of any. One trip."""
-        bitmap = self._results.finished(plan, outcome=None if outcome is None else STORED_AS[outcome])
-        return indexes_in(bitmap, after=after, limit=limit)
+        """Indexes of items that are counted, beyond `after`, of one `outcome` or of any. One trip to four."""
+        return self._results.positions(plan, outcome=None if outcome is None else STORED_AS[outcome], after=after, limit=limit)
+
+    def settled(self, plan: RunPlan, *, outcome: Outcome | None = None) -> bytes:
+        """Bitmap of the items that are counted now, of one `outcome` or of any. One trip."""
+        return self._results.finished(plan, outcome=None if outcome is None else STORED_AS[outcome])
 
     def items(self, plan: RunPlan, indexes: Sequence[int]) -> list[ItemResult]:
         """These items, in this order. One trip."""
         return self._results.results_of(plan, indexes)
 
-    def pages(self, plan: RunPlan, indexes: Sequence[int]) -> Iterator[list[ItemResult]]:
+    def pages(self, plan: RunPlan, indexes: Iterable[int]) -> Iterator[list[ItemResult]]:
         """These items, few in memory at a time: fewer the larger they are. One trip a page, and one before the first."""
         size = self._runs.datasets.info(plan.dataset_id)
         step = max(1, min(PAGE_ITEMS, PAGE_BYTES * max(1, size.lines) // max(1, size.size_bytes)))
-        for start in range(0, len(indexes), step):
-            yield self.items(plan, indexes[start : start + step])
+        waiting = iter(indexes)
+        while page := list(islice(waiting, step)):
+            yield self.items(plan, page)
 
     def judged(self, plan: RunPlan, indexes: Sequence[int]) -> Loaded:
         """Samples and verdicts of these items, without the items themselves. One trip."""

@@ -11,7 +11,6 @@ from common.edge.validation import parse, parse_query
 from common.errors import InvalidInput, KnudgeError, NotFound
 from common.observability.logs import log
 from common.schemas import evals as api
-from common.store.results import indexes_in
 from functions.tasks import views
 
 if TYPE_CHECKING:
@@ -130,8 +129,8 @@ class RunRoutes:
         after = None if query.after is None else views.index_of(query.after, plan.run_id)
         if query.after is not None and after is None:
             raise InvalidInput("after: expected the id of one of the run's output items", pointer="/after")
-        bitmap = self.results.finished(plan, outcome=query.status)
-        indexes = indexes_in(bitmap, after=after, limit=query.limit + 1, descending=query.order == "desc")
+        descending = query.order == "desc"
+        indexes = self.results.positions(plan, outcome=query.status, after=after, limit=query.limit + 1, descending=descending)
         found = self.results.results_of(plan, indexes[: query.limit])
         objects = [views.output_item(plan, result) for result in found]
         return json_response(views.page(objects, has_more=len(indexes) > query.limit))
@@ -140,7 +139,7 @@ class RunRoutes:
         """``GET …/output_items/{item_id}``."""
         plan, item_id = self._plan(request), request.params["item_id"]
         index = views.index_of(item_id, plan.run_id)
-        if index is None or indexes_in(self.results.finished(plan), after=index - 1, limit=1) != [index]:
+        if index is None or self.results.positions(plan, after=index - 1, limit=1) != [index]:
             raise NotFound(f"no such output item: {item_id[:80]}")
         return json_response(views.output_item(plan, self.results.results(plan, index, 1)[0]))
 
