@@ -20,6 +20,7 @@ _COMMANDS = {
     "report": "cli.commands.report",
     "compare": "cli.commands.compare",
     "rerun": "cli.commands.rerun",
+    "export": "cli.commands.export",
     "import": "cli.commands.importing",
     "keys": "cli.commands.keys",
     "project": "cli.commands.project",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from cli.commands import options
 from cli.errors import COULD_NOT_RUN, PASSED, CannotRun
 
 if TYPE_CHECKING:
@@ -22,6 +23,27 @@ _OPENAI_HOST = "api.openai.com"
 @click.group("import", short_help="Bring evals over from another server.")
 def command() -> None:
     """Bring evals, runs and results over from elsewhere, before they are gone there."""
+
+
+@command.command("run")
+@click.argument("file", type=click.Path(path_type=Path, exists=True))
+@click.option(
+    "--base-url", default=options.base_url("tasks", path="/v1"), metavar="URL", help="Where to. [default: the local one]"
+)
+@options.api_key
+@click.option("--request-timeout", type=click.FloatRange(min=1), default=120.0, show_default=True, metavar="SECONDS")
+def run(file: Path, *, base_url: str, api_key: str | None, request_timeout: float) -> None:
+    """Bring a run in that `knudge export` has written: FILE is its archive or folder.
+
+    The run arrives with its eval, its data and every sample and verdict, and nothing is judged. The command may be repeated
+    at any point: the run arrives once. Prints its id. Exit codes: 0 it is there, 2 it is not, or not whole.
+    """
+    from cli.api import Api
+    from cli.moving.deliver import deliver
+    from cli.moving.package import opened
+
+    with opened(file) as package, Api(base_url, key=api_key, patience=_patience(request_timeout)) as api:
+        click.echo(deliver(api, package))
 
 
 @command.command("openai")

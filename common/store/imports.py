@@ -56,6 +56,7 @@ class ImportStore:
         self._client = client
         self._datasets = DatasetStore(client)
         self._append = client.register_script(script("common.store", "eval_append.lua"))
+        self._end = client.register_script(script("common.store", "end_import.lua"))
 
     def put_eval(self, version: EvalVersion) -> bool:
         """Keep an eval; False if it was there. Two trips."""
@@ -79,17 +80,22 @@ class ImportStore:
         notes: ImportedNotes,
         error: Unscored | None,
         sums: Mapping[str, int],
+        held_open: bool = False,
     ) -> None:
         """Keep a run of which nothing is ever issued, and what is known of it as a whole (`sums`). Two trips.
 
         It is not among the active runs, so that no reconciler takes it up. One that `status` calls completed becomes so
-        when its last item is counted.
+        when its last item is counted; with `held_open`, when `end` says so: it lacks a last one until then.
 
         Raises:
             NotFound: the dataset is gone.
         """
-        self._datasets.hold(plan.dataset_id, f"run:{plan.run_id}")
+        for dataset_id in (plan.dataset_id, plan.canary_dataset_id):
+            if dataset_id is not None:
+                self._datasets.hold(dataset_id, f"run:{plan.run_id}")
         state = _state(plan, status=status, started_at=started_at, notes=notes, error=error)
+        if held_open:
+            state |= {"status": "in_progress", "total": plan.position_count + 1, "ended_at": None, "completed_event": None}
         with store_errors():
             pipe = self._client.pipeline(transaction=False)
             pipe.set(keys.run(plan.run_id, "plan"), plan.model_dump_json(exclude_defaults=True), nx=True)
@@ -106,6 +112,12 @@ class ImportStore:
         with store_errors():
             raw = cast("bytes | None", self._client.hget(keys.run(run_id, "state"), _NOTES))
         return None if raw is None else ImportedNotes(**orjson.loads(raw))
+
+    def end(self, run_id: str, fields: Mapping[str, str]) -> bool:
+        """Note how the run ended where it ran, empty for what is not known; False if it is not there. One trip."""
+        args = [part for pair in {**fields, "completed_event": "sent"}.items() for part in pair]
+        with store_errors():
+            return bool(self._end(keys=[keys.run(run_id, "state")], args=args))
 
     def settle(self, run_id: str, notes: ImportedNotes) -> None:
         """The last item was counted: the run ended when it ended, not now, and nobody is to be told. One trip."""
@@ -124,12 +136,12 @@ def _state(
     plan: RunPlan, *, status: RunStatus, started_at: int | None, notes: ImportedNotes, error: Unscored | None
 ) -> dict[str, Any]:
     """Fields of the run's state; None for those it does not have."""
-    unfinished = status == "completed" and plan.item_count > 0
+    unfinished = status == "completed" and plan.position_count > 0
     return {
         "status": "in_progress" if unfinished else status,
-        "total": plan.item_count,
+        "total": plan.position_count,
         "window": plan.window_items,
-        "cursor": plan.item_count,
+        "cursor": plan.position_count,
         "done": 0,
         "created_at": plan.created_at,
         "started_at": started_at,

@@ -196,6 +196,11 @@ class RunStore:
         pairs = zip(replies[::2], replies[1::2], strict=True)
         return [_state(run_id, *pair) for run_id, pair in zip(run_ids, pairs, strict=True)]
 
+    def counted(self, run_id: str) -> bytes:
+        """Bitmap of the positions that are folded, canaries among them. One trip."""
+        with store_errors():
+            return cast("bytes | None", self._client.get(keys.run(run_id, "done"))) or b""
+
     def sums(self, run_id: str) -> dict[str, int]:
         """Everything folded so far. One trip."""
         with store_errors():

@@ -37,6 +37,8 @@ from functions.tasks.retention import Retention
 from functions.tasks.retrying import Retrier
 from functions.tasks.run_routes import RunRoutes
 from functions.tasks.runs import RunMaker
+from functions.tasks.transfer import Exporter, Receiver
+from functions.tasks.transfer_routes import TransferRoutes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -58,6 +60,7 @@ class Handler:
     control: ControlRoutes
     manifests: ManifestRoutes
     imports: Importer
+    transfers: TransferRoutes
     dispatcher: Dispatcher
     letters: DeadLetterStore
     retention: Retention
@@ -68,7 +71,7 @@ class Handler:
         dead_letters = Route(
             "POST", "/dead-letters", self.dead_letter, "Take an event that could not be delivered", public=True, status=202
         )
-        resources = (self.evals, self.files, self.runs, self.control, self.manifests, self.imports)
+        resources = (self.evals, self.files, self.runs, self.control, self.manifests, self.imports, self.transfers)
         return [*(route for resource in resources for route in resource.routes()), dead_letters]
 
     def events(self) -> Mapping[str, Callable[[Event, Request], Event | None]]:
@@ -99,7 +102,7 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     """The use cases wired over one store client."""
     evals, files, runs = EvalStore(client), FileStore(client), RunStore(client)
     results, letters = ResultStore(client), DeadLetterStore(client)
-    once = Once(IdempotencyStore(client))
+    once, imports = Once(IdempotencyStore(client)), ImportStore(client)
     report_base = settings.public_urls["aggregate"]
     deletion = Deletion(client, evals, files, runs)
     maker = RunMaker(runs, files, settings.run_window_items, Installation(settings), settings.run_keep_days)
@@ -119,7 +122,8 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
         runs=RunRoutes(evals, runs, results, letters, maker, dispatcher, report_base, once, deletion),
         control=ControlRoutes(evals, runs, control, maker, dispatcher, redriver, once, report_base),
         manifests=ManifestRoutes(evals, runs, Rerunner(evals, maker), dispatcher, once, report_base),
-        imports=Importer(evals, files, runs, results, ImportStore(client)),
+        imports=Importer(evals, files, runs, results, imports),
+        transfers=TransferRoutes(Exporter(evals, runs, results), Receiver(files, runs, results, imports)),
         dispatcher=dispatcher,
         letters=letters,
         retention=Retention(runs, deletion),
