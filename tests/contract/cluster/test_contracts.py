@@ -8,9 +8,12 @@ from tests.contract.limits.test_callers import (
 )
 from tests.contract.store.test_async import (
     test_a_run_that_ended_is_inactive,
+    test_an_event_is_worked_on_once_at_a_time,
     test_an_id_belongs_to_one_request,
+    test_an_overtaken_event_has_no_items,
     test_concurrent_equal_requests_pay_once,
-    test_load_and_save,
+    test_items_are_handed_back,
+    test_items_are_taken_and_kept,
     test_the_same_evaluation_again_is_answered_from_the_store,
 )
 from tests.contract.store.test_datasets import (
@@ -47,8 +50,10 @@ __all__ = [
     "test_a_run_is_active_until_its_end_was_announced",
     "test_a_run_outlives_the_file_it_reads",
     "test_a_run_that_ended_is_inactive",
+    "test_an_event_is_worked_on_once_at_a_time",
     "test_an_expired_lease_is_issued_again_until_attempts_are_used_up",
     "test_an_id_belongs_to_one_request",
+    "test_an_overtaken_event_has_no_items",
     "test_cancel_stops_issuing_and_still_counts_facts",
     "test_concurrent_equal_requests_pay_once",
     "test_dead_letters_are_bounded_and_release_their_items",
@@ -59,11 +64,12 @@ __all__ = [
     "test_every_item_is_issued_once_by_many_threads",
     "test_failing_after_a_flush_deletes_what_was_flushed",
     "test_files_list_content_and_delete",
+    "test_items_are_handed_back",
+    "test_items_are_taken_and_kept",
     "test_keys_are_stored_hashed_and_can_be_revoked",
     "test_keys_do_not_share",
     "test_lines_leaves_out_what_is_not_there",
     "test_list_filters_by_status",
-    "test_load_and_save",
     "test_outcomes_can_be_found_without_reading_items",
     "test_projects_do_not_share_but_their_keys_do",
     "test_refusals_have_the_shape_of_their_route",
