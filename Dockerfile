@@ -34,10 +34,13 @@ RUN python -m compileall -q --invalidation-mode unchecked-hash \
       "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" || true
 COPY --from=build /opt/knudge /opt/knudge
 COPY --from=build /app /app
+# What runs' manifests call this build: bin/build gives the commit.
+ARG VERSION=""
 ENV PATH=/opt/knudge/bin:$PATH \
     HOME=/tmp \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    KNUDGE_VERSION=$VERSION \
     FUNCTION_SOURCE=functions/evaluate/main.py \
     FUNCTION_TARGET=evaluate \
     PORT=8080

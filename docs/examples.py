@@ -31,6 +31,7 @@ PAGES = (
     "limits",
     "operations",
     "providers",
+    "reproducing",
     "runs",
 )
 _FENCE = re.compile(
