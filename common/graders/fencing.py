@@ -17,16 +17,28 @@ _UNSAFE_NAME = re.compile(r'["<>\s]')
 _UNSEEN = "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff]*"
 _TWINS = {
     "a": "\u0430\u0410\u0391\u03b1",
-    "b": "\u0412\u0392",
-    "c": "\u0441\u0421\u03f2",
-    "e": "\u0435\u0415\u0395",
-    "0": "oO\u043e\u041e\u039f",
-    "1": "lI\u0406",
+    "b": "\u0412\u0432\u1c80\u0392\u03b2\u03d0",
+    "c": "\u0421\u0441\u1c83\u03f2\u03f9",
+    "e": "\u0435\u0415\u0395\u03b5\u03f5",
+    "0": "oO\u043e\u041e\u1c82\u039f\u03bf",
+    "1": "lLiI\u0406\u0456\u0130\u0131",
 }
 # Tokens by which open models' chat templates begin and end turns; some servers read them in a message's text as well.
-_TURNS = re.compile(
-    r"(?<=<)(?=[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|(?:start|end)_of_turn>|</?SYS>>)|(?<=\[)(?=/?INST\])", re.IGNORECASE
-)
+_ANGLED = re.compile(r"<(?=[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|(?:start|end)_of_turn>|</?SYS>>)", re.IGNORECASE)
+_SQUARE = re.compile(r"\[(?=/?INST\])", re.IGNORECASE)
+
+
+def _forms(char: str) -> str:
+    """`char` as it is, capital, wide, and as letters of other alphabets that look like it."""
+    return "".join((char, char.upper(), chr(ord(char) + _WIDE), chr(ord(char.upper()) + _WIDE), _TWINS.get(char, "")))
+
+
+# Every character that may pass for a digit of a marker, and the digit; none lies between the end of ASCII and that of Latin-1.
+_FORMS = [(form, digit) for digit in "0123456789abcdef" for form in dict.fromkeys(_forms(digit))]
+_FAR_FORMS = [(form, digit) for form, digit in _FORMS if not form.isascii()]
+_NEAR_FORMS = {ord(form): ord(digit) for form, digit in _FORMS if form.isascii()}
+_TO_DIGITS = bytes(_NEAR_FORMS.get(code, code) for code in range(256))
+_NO_DIGITS = bytes(set(range(256)) - set(_NEAR_FORMS))
 
 
 def fence(name: str, text: str, *, marker: str) -> str:
@@ -37,18 +49,34 @@ def fence(name: str, text: str, *, marker: str) -> str:
     can neither close its fence nor open another. A chat template's own tokens (``<|im_start|>``, ``[INST]``) get a blank behind
     their first character, so that they cannot end the turn.
     """
-    inside = _TURNS.sub(" ", _alike(marker).sub("[removed]", well_formed(text)))
+    inside = well_formed(text)
+    if _may_hold(inside, marker):
+        inside = _alike(marker).sub("[removed]", inside)
+    inside = _SQUARE.sub("[ ", _ANGLED.sub("< ", inside))
     return f'<data-{marker} name="{_UNSAFE_NAME.sub("_", name)}">\n{inside}\n</data-{marker}>'
+
+
+def _may_hold(text: str, marker: str) -> bool:
+    """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it."""
+    if _digits(marker) != marker.encode():
+        return True
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError:
+        for form, digit in _FAR_FORMS:
+            if digit in marker:
+                text = text.replace(form, digit)
+    return marker.encode() in _digits(text)
+
+
+def _digits(text: str) -> bytes:
+    """What of Latin-1 in `text` is or looks like a hexadecimal digit, as that digit, and nothing else of it."""
+    return text.encode("latin-1", "ignore").translate(_TO_DIGITS, _NO_DIGITS)
 
 
 @lru_cache(maxsize=64)
 def _alike(marker: str) -> re.Pattern[str]:
     return re.compile(_UNSEEN.join(f"[{re.escape(_forms(char))}]" for char in marker), re.IGNORECASE)
-
-
-def _forms(char: str) -> str:
-    """`char` as it is, wide, and as letters of other alphabets that look like it."""
-    return char + chr(ord(char) + _WIDE) + chr(ord(char.upper()) + _WIDE) + _TWINS.get(char, "")
 
 
 def fencer(marker: str) -> Callable[[str, str], str]:

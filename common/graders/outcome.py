@@ -63,4 +63,8 @@ def bounded(text: str, limit: int) -> str:
 
 def well_formed(text: str) -> str:
     """`text` with lone surrogates replaced, which JSON can carry and UTF-8 cannot."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode("utf-8")
+    return text
