@@ -230,6 +230,9 @@ def test_the_page_shows_what_the_answer_says(bench: Bench, dataset: str) -> None
     for words in ("b - a", "+1.00", "the baseline", "clustered by item.n", "McNemar", "dashed: the margin", "even", "odd"):
         assert words in page.text
     assert sum(tag == "svg" for tag, _ in page.elements) == 3 * 3 + 3
+    assert "a canary failed" not in page.text
+    suspect = found.model_copy(update={"b": found.b.model_copy(update={"suspect": True})})
+    assert "suspect: a canary failed" in Page(render(suspect, rendered_at=0)).text
 
 
 def test_hostile_text_is_only_text(bench: Bench) -> None:

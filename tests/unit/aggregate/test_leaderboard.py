@@ -117,6 +117,15 @@ def test_runs_without_the_grader_are_told(bench: Bench, dataset: str) -> None:
     assert reasons == [f"run {wide.run_id} has it on another scale", f"run {lacking.run_id} does not have it"]
 
 
+def test_a_suspect_run_is_marked_in_its_row(bench: Bench, dataset: str) -> None:
+    """A run whose canaries failed can be told from the others of its name, in every ranking."""
+    good, bad = (bench.run(dataset, {"quality": LOW, "exact": [1] * N}) for _ in range(2))
+    found = ranked(bench, good, bad)
+    runs = [run.model_copy(update={"suspect": run.run_id == bad.run_id}) for run in found.runs]
+    page = Page(render(found.model_copy(update={"runs": runs}), rendered_at=0))
+    assert page.text.count("suspect: a canary failed") == len(found.graders) == 2
+
+
 def test_hostile_text_is_only_text(bench: Bench, dataset: str) -> None:
     """A page full of hostile text has the very elements and attributes of one full of harmless text."""
     found = ranked(bench, *(bench.run(dataset, {"quality": scores}) for scores in (LOW, HIGH)))
