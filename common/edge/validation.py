@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -22,6 +23,7 @@ _MAX_MESSAGE = 400
 _MAX_ECHO = 60
 _MAX_POINTER = 300
 _MAX_ERRORS = 100
+_SHOULD = re.compile(r"^(?:Input should be|\w+ should have) ")
 
 
 def parse(body: bytes, model: type[T], *, strict: bool = True) -> T:
@@ -173,7 +175,9 @@ def _message(detail: ErrorDetails) -> str:
         return "is not a known field"
     if kind == "union_tag_invalid":
         return f"expected one of {detail['ctx']['expected_tags']}, got '{str(detail['ctx']['tag'])[:_MAX_ECHO]}'"
-    return text.replace("Input should be", "expected", 1).removeprefix("Value error, ")
+    if kind == "string_pattern_mismatch":
+        return f"expected a string that matches {detail['ctx']['pattern']}"
+    return _SHOULD.sub("expected ", text, count=1).replace(" after validation, not ", ", got ").removeprefix("Value error, ")
 
 
 def _alternatives(messages: list[str]) -> str:

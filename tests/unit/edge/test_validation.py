@@ -36,6 +36,12 @@ class Branch(Model):
     children: list[Annotated[Leaf | Branch, Field(discriminator="kind")]]
 
 
+class Sized(Model):
+    path: str = Field("item.x", pattern=r"^item\.")
+    name: str = Field("x", min_length=1)
+    rows: list[int] = Field([], max_length=2)
+
+
 class Query(Model):
     limit: int = Field(20, ge=1, le=100)
     order: Literal["asc", "desc"] = "asc"
@@ -79,6 +85,19 @@ def test_errors_point_at_the_field(body: bytes, pointer: str, said: str) -> None
     error = refusal(lambda: parse(body, Branch))
     assert error.pointer == pointer
     assert said in error.message
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        ({"path": "x"}, "/path: expected a string that matches ^item\\."),
+        ({"name": ""}, "/name: expected at least 1 character"),
+        ({"rows": [1, 2, 3]}, "/rows: expected at most 2 items, got 3"),
+    ],
+)
+def test_lengths_and_patterns_are_told_like_the_rest(document: dict[str, Any], said: str) -> None:
+    """What was expected comes first, whatever kind of thing it was expected of."""
+    assert refusal(lambda: validate(document, Sized)).message == said
 
 
 def test_what_other_systems_wrote_may_be_read_less_strictly() -> None:
