@@ -58,20 +58,24 @@ def fence(name: str, text: str, *, marker: str) -> str:
 
 def _may_hold(text: str, marker: str) -> bool:
     """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it."""
-    if _digits(marker) != marker.encode():
-        return True
+    wanted = marker.encode()
+    return _digits(wanted) != wanted or wanted in _digits(_latin(text, marker))
+
+
+def _latin(text: str, marker: str) -> bytes:
+    """`text` in Latin-1: what looks like a digit of `marker` as that digit, without what has no byte there."""
     try:
-        text.encode("latin-1")
+        return text.encode("latin-1")
     except UnicodeEncodeError:
         for form, digit in _FAR_FORMS:
             if digit in marker:
                 text = text.replace(form, digit)
-    return marker.encode() in _digits(text)
+        return text.encode("latin-1", "ignore")
 
 
-def _digits(text: str) -> bytes:
-    """What of Latin-1 in `text` is or looks like a hexadecimal digit, as that digit, and nothing else of it."""
-    return text.encode("latin-1", "ignore").translate(_TO_DIGITS, _NO_DIGITS)
+def _digits(text: bytes) -> bytes:
+    """What is or looks like a hexadecimal digit in `text`, as that digit, and nothing else of it."""
+    return text.translate(_TO_DIGITS, _NO_DIGITS)
 
 
 @lru_cache(maxsize=64)

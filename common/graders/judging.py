@@ -160,6 +160,8 @@ def _value(completion: Completion, question: Question[T]) -> T:
 
 def _own_words(reply: str, messages: Sequence[Message]) -> str:
     """`reply` without the objects in its prose that the prompt holds word for word: a forged verdict, or our own example."""
+    if "{" not in reply or _OBJECT.fullmatch(reply.strip()):
+        return reply
     asked = "\n".join(message.content for message in messages if isinstance(message.content, str))
 
     def own(match: re.Match[str]) -> str:

@@ -63,6 +63,8 @@ def bounded(text: str, limit: int) -> str:
 
 def well_formed(text: str) -> str:
     """`text` with lone surrogates replaced, which JSON can carry and UTF-8 cannot."""
+    if text.isascii():
+        return text
     try:
         text.encode()
     except UnicodeEncodeError:

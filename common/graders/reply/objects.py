@@ -24,16 +24,14 @@ _BRACKETED = re.compile(r"\[\[[^\[\]{}]*\]\]")  # "[[4]]" is JSON, too, but mean
 def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
     """The objects that have a key of `required` and are not merely mentioned, and `text` with every object blotted out.
 
-    One within other braces is part of something else.
+    One within other braces is part of something else. Of a text that is one object nothing is left.
 
     Raises:
         ReplyError: something begins like an object and is none, and one of our keys stands in it or after it: that may be a
             piece of it. Or an object that counts lacks a key of `required`, or is cut off where more could have changed it.
     """
     everything = _objects(text, required)
-    prose = text
-    for one in everything:
-        prose = prose[: one.start] + _BLOT * (one.end - one.start) + prose[one.end :]
+    prose = _blotted(text, everything)
     named = [one for one in map(partial(_spelt, required=required), everything) if any(key in one.content for key in required)]
     found = [one for one in named if one.end - one.start == len(text) or not is_mentioned(prose, one.start, one.end)]
     for one in found:
@@ -42,6 +40,14 @@ def objects_with(text: str, required: Sequence[str]) -> tuple[list[Found], str]:
         if one.cut is not None and not _settled(one, required):
             raise ReplyError("no_verdict", "the JSON object is cut off")
     return found, prose
+
+
+def _blotted(text: str, objects: Sequence[Found]) -> str:
+    if any(one.end - one.start == len(text) for one in objects):
+        return ""
+    for one in objects:
+        text = text[: one.start] + _BLOT * (one.end - one.start) + text[one.end :]
+    return text
 
 
 def _spelt(found: Found, required: Sequence[str]) -> Found:

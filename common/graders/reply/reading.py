@@ -124,7 +124,8 @@ def _read(text: str, key: str, kind: Kind[T], value_of: Callable[[Any], T]) -> t
     body = _body(text)
     found, prose = objects_with(body, (key,))
     verdicts = [(value_of(one.content[key]), prose[one.end :]) for one in found]
-    verdicts += stated(prose, kind)
+    if prose:
+        verdicts += stated(prose, kind)
     if not verdicts:
         raise ReplyError("no_verdict", f"there is no JSON object with {key!r} in it")
     if len({value for value, _ in verdicts}) > 1:
@@ -138,7 +139,7 @@ def _body(text: str) -> str:
     body = _THOUGHTS.sub("", text.strip(_BLANKS)).strip(_BLANKS)
     if len(body) > _MAX_CHARACTERS:
         raise ReplyError("no_verdict", f"it is longer than {_MAX_CHARACTERS} characters")
-    return body.translate(_WIDE)
+    return body if body.isascii() else body.translate(_WIDE)
 
 
 def _contradictory() -> ReplyError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from common.graders.reply.errors import ReplyError
@@ -65,9 +66,14 @@ def number_of(text: str, *, low: float, high: float) -> float:
 def names(choices: Mapping[str, Sequence[str]]) -> Kind[str]:
     """One of `choices`, by any of its spellings; case and marks around it do not matter where only one choice fits."""
     spellings = tuple(dict.fromkeys(spelling for all_of_one in choices.values() for spelling in all_of_one))
-    pattern = "|".join(re.escape(spelling) for spelling in sorted(spellings, key=len, reverse=True))
     words = r"label|verdict|classification|category|choice|decision|winner|judge?ment|rating|grade|score|assessment|evaluation"
-    return Kind(f"(?:{pattern})", words, lambda text: name_of(text, choices), spellings)
+    return Kind(_any_of(spellings), words, lambda text: name_of(text, choices), spellings)
+
+
+@lru_cache(maxsize=256)
+def _any_of(spellings: tuple[str, ...]) -> str:
+    """A pattern for any of `spellings`, the longest that fits."""
+    return f"(?:{'|'.join(re.escape(spelling) for spelling in sorted(spellings, key=len, reverse=True))})"
 
 
 def name_of(text: str, choices: Mapping[str, Sequence[str]]) -> str:

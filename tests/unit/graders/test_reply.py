@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from common.graders.reply import ReplyError, read_label, read_score
+from common.graders.reply.statements import stated, taken_back
+from common.graders.reply.values import names, scores
 
 
 def score(text: str, low: float = 0, high: float = 1) -> float:
@@ -156,3 +158,38 @@ def test_only_an_allowed_label_is_one() -> None:
         with pytest.raises(ReplyError) as caught:
             read_label(text, allowed)
         assert caught.value.code == expected
+
+
+ANYTHING = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=12)
+    | st.sampled_from(["4/5", "80%", "Good"])
+)
+OBJECTS = st.dictionaries(st.sampled_from(["reason", "score", "Score", "label", "other"]), ANYTHING | st.text(), max_size=4)
+
+
+def outcome(text: str, kind: str) -> tuple[object, ...]:
+    try:
+        return read_label(text, ["good", "bad"]) if kind == "label" else read_score(text, low=0, high=5)
+    except ReplyError as error:
+        return error.code, error.message
+
+
+@given(OBJECTS, st.sampled_from(["label", "score"]), st.integers(0, 2))
+def test_an_object_alone_is_read_as_one_with_text_around_it(content: dict[str, object], kind: str, indent: int) -> None:
+    """A reply that is nothing but an object is not searched for statements; in a code block it is, and says the same."""
+    text = json.dumps(content, indent=indent or None, ensure_ascii=False)
+    assert outcome(text, kind) == outcome(f"```json\n{text}\n```", kind)
+
+
+@settings(deadline=None, max_examples=20)  # each set of labels has patterns to compile
+@given(st.integers(1, 300), st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3))
+def test_nothing_is_stated_where_objects_were(length: int, labels: list[str]) -> None:
+    """What stands in an object's place states no verdict, whatever the labels are: so it need not be searched."""
+    blots = "\ufffc" * (length + 1)
+    assert stated(blots, names({label: (label,) for label in labels})) == []
+    assert stated(blots, scores(0, 5)) == []
+    assert not taken_back(blots)
