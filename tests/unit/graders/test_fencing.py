@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import re
-import sys
 
 import pytest
 from hypothesis import given
@@ -52,8 +51,8 @@ def test_lone_surrogates_cannot_reach_a_provider() -> None:
 
 @pytest.mark.parametrize("digit", "0123456789abcdef")
 def test_the_quick_look_knows_every_form_of_a_digit(digit: str) -> None:
-    """Whatever character the pattern takes for a digit of the marker is found without it, too: tried on all of Unicode."""
-    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, sys.maxunicode + 1))))
+    """Whatever character the pattern takes for a digit of the marker is found without it, too: tried on every character of two bytes."""
+    everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000))))
     found = _alike(digit).findall(everything)
     assert len(found) >= 2
     assert [form for form in found if not _may_hold(form, digit) or not _may_hold(f"\u4e00{form}", digit)] == []
