@@ -51,7 +51,7 @@ def test_lone_surrogates_cannot_reach_a_provider() -> None:
 
 @pytest.mark.parametrize("digit", "0123456789abcdef")
 def test_the_quick_look_knows_every_form_of_a_digit(digit: str) -> None:
-    """Whatever character the pattern takes for a digit of the marker is found without it, too: tried on every character of two bytes."""
+    """What the pattern takes for a digit of the marker is found without it, too: tried on every character of two bytes."""
     everything = "".join(map(chr, (*range(0xD800), *range(0xE000, 0x10000))))
     found = _alike(digit).findall(everything)
     assert len(found) >= 2
