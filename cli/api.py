@@ -119,12 +119,16 @@ class Api:
         """The JSON at `path`. Tried again on any transient failure."""
         return self._json("GET", path, repeatable=True, params=_given(query))
 
-    def post(self, path: str, body: Any, *, repeatable: bool = False) -> Any:
-        """Post JSON; the JSON answer. `repeatable` says that sending it twice does no harm."""
+    def post(self, path: str, body: Any, *, repeatable: bool = False, once: str | None = None) -> Any:
+        """Post JSON; the JSON answer. `repeatable` says that sending it twice does no harm.
+
+        Args:
+            once: An idempotency key: the server does a thing once for it, however often it is sent.
+        """
         import orjson
 
-        content = orjson.dumps(body)
-        return self._json("POST", path, repeatable=repeatable, content=content, headers={"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", **({"Idempotency-Key": once} if once else {})}
+        return self._json("POST", path, repeatable=repeatable or once is not None, content=orjson.dumps(body), headers=headers)
 
     def delete(self, path: str) -> Any:
         """Delete what is at `path`; the JSON answer."""

@@ -19,9 +19,15 @@ _COMMANDS = {
     "run": "cli.commands.run",
     "report": "cli.commands.report",
     "compare": "cli.commands.compare",
+    "pause": "cli.commands.control:pause",
+    "resume": "cli.commands.control:resume",
+    "cancel": "cli.commands.control:cancel",
+    "retry": "cli.commands.retry",
+    "fork": "cli.commands.fork",
     "rerun": "cli.commands.rerun",
     "export": "cli.commands.export",
     "import": "cli.commands.importing",
+    "deadletters": "cli.commands.deadletters",
     "keys": "cli.commands.keys",
     "project": "cli.commands.project",
     "cache": "cli.commands.cache",
@@ -40,7 +46,8 @@ class _Lazy(click.Group):
         del ctx
         if cmd_name not in _COMMANDS:
             return None
-        command: click.Command = import_module(_COMMANDS[cmd_name]).command
+        module, _, name = _COMMANDS[cmd_name].partition(":")
+        command: click.Command = getattr(import_module(module), name or "command")
         return command
 
 
