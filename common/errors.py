@@ -138,9 +138,16 @@ class RateLimited(KnudgeError):
 
 
 class Overloaded(KnudgeError):
+    """``limit`` says which limit of ``model`` is used up: requests, tokens, concurrency or budget; "" where none is meant."""
+
     code = "overloaded"
     http_status = 503
     retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, model: str = "", limit: str = "") -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.model = model
+        self.limit = limit
 
 
 class StoreUnavailable(KnudgeError):

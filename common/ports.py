@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from common.schemas.completion import Completion, CompletionRequest, StreamChunk
     from common.schemas.evaluation import EvaluationRequest, Verdict
     from common.schemas.events import RunItems
+    from common.schemas.progress import WaitReason
     from common.schemas.runs import RunPlan, StoredSample
 
 
@@ -95,17 +96,23 @@ class TakenItems(Protocol):
         """Let the run issue items again."""
         ...
 
+    def waits(self, model: str, reason: WaitReason, seconds: float, /) -> None:
+        """A call to a model begins to wait for leave; whoever asks how the run gets on is told."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class HandBack:
     """An item that could not be finished: due again after ``after_s`` seconds.
 
-    ``counts`` is whether this was one of its attempts, ``code`` the error's.
+    ``counts`` is whether this was one of its attempts, ``code`` the error's. ``reason`` and ``model``: what is waited for.
     """
 
     after_s: float
     counts: bool
     code: str
+    reason: WaitReason = "provider"
+    model: str = ""
 
 
 class Evaluations(Protocol):

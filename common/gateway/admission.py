@@ -71,7 +71,7 @@ class Admission:
         if decision == b"no":
             raise _refusal(ticket, details[0].decode(), wait_ms / 1000, budget=details[1])
         if decision == b"later":
-            return Later(wait_ms / 1000, details[0].decode())
+            return Later(wait_ms / 1000, "budget" if details[0] == b"budget" else "concurrency")
         return _granted(ticket, wait_ms, details)
 
     async def settle(self, ticket: Ticket, outcome: Outcome) -> Settled:
@@ -261,4 +261,5 @@ def _refusal(ticket: Ticket, reason: str, wait_s: float, *, budget: int) -> Knud
         return ProviderRateLimited(
             f"{model}: the provider asked for a pause that outlasts the deadline", model=model, retry_after_s=wait_s
         )
-    return Overloaded(f"{model}: no capacity under its {reason} limit within the deadline", retry_after_s=wait_s)
+    what = f"no capacity under its {reason} limit within the deadline"
+    return Overloaded(f"{model}: {what}", retry_after_s=wait_s, model=model, limit=reason)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from common.schemas.completion import BudgetLevel, Completion, CompletionRequest, StreamChunk
     from common.schemas.config import ModelConfig, StoreFailureConfig
     from common.schemas.evaluation import ModelCall
+    from common.schemas.progress import WaitReason
 
 # A reservation may be slept for this long before the breaker is asked again: no process sends to a model that another one
 # saw die more than a second ago.
@@ -118,7 +119,7 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
     under_way: Attempt | None = None
     asked_s = around.clock()
     try:
-        await _wait_for_leave(ticket, around, deadline_s, asked.request.still_wanted)
+        await _wait_for_leave(ticket, around, deadline_s, asked.request)
         now_s = around.clock()
         WAIT_SECONDS.observe(now_s - asked_s, split(model)[0])
         under_way = Attempt(model, config, min(config.timeout_s, deadline_s - now_s), now_s)
@@ -141,18 +142,17 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
                 under_way.budgets = levels
 
 
-async def _wait_for_leave(
-    ticket: Ticket, around: Surroundings, deadline_s: float, still_wanted: Callable[[], bool] | None
-) -> None:
+async def _wait_for_leave(ticket: Ticket, around: Surroundings, deadline_s: float, request: CompletionRequest) -> None:
     queued = False
     try:
         for polls in count():
             answer, max_wait_s = await _ask(ticket, around, deadline_s)
             queued = isinstance(answer, Later) and answer.reason == "concurrency"
             if isinstance(answer, Later):
-                await _sleep(_poll_s(ticket, answer, polls, max_wait_s, around.rng), around, still_wanted)
+                wait_s = _poll_s(ticket, answer, polls, max_wait_s, around.rng)
+                await _sleep(wait_s, around, request, model=ticket.model, reason=answer.reason)
                 continue
-            await _sleep(answer.wait_s if answer is not None else 0.0, around, still_wanted)
+            await _sleep(answer.wait_s if answer is not None else 0.0, around, request, model=ticket.model)
             if answer is None or answer.wait_s <= _FRESH_S:
                 return
     finally:
@@ -160,8 +160,13 @@ async def _wait_for_leave(
             around.admission.leave(ticket)
 
 
-async def _sleep(seconds: float, around: Surroundings, still_wanted: Callable[[], bool] | None) -> None:
+async def _sleep(
+    seconds: float, around: Surroundings, request: CompletionRequest, *, model: str, reason: WaitReason = "rate_limit"
+) -> None:
     """Sleep, in short pieces where somebody may lose interest. Raises `NoLongerWanted`."""
+    still_wanted = request.still_wanted
+    if request.waits is not None and seconds > 0:
+        request.waits(model, reason, seconds)
     while True:
         if still_wanted is not None and not still_wanted():
             raise NoLongerWanted("the call is no longer wanted", retry_after_s=1.0)
@@ -199,7 +204,7 @@ def _poll_s(ticket: Ticket, later: Later, polls: int, max_wait_s: float, rng: Ra
         wait_s *= 2 ** min(polls, _POLL_DOUBLINGS)
     if wait_s > max_wait_s:
         what = "what is left of its budget is reserved" if later.reason == "budget" else "all its permits are in use"
-        raise Overloaded(f"{ticket.model}: {what}", retry_after_s=wait_s)
+        raise Overloaded(f"{ticket.model}: {what}", retry_after_s=wait_s, model=ticket.model, limit=later.reason)
     return wait_s
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _FORM = 1  # of keys and kept answers; another form finds none of the former
 _DIGEST_BYTES = 24  # 192 bits: nobody finds two requests with one name
 # Whatever else a request has makes a difference, also a field that is added one day. The model is in the setup.
-_WITHOUT_EFFECT = frozenset({"model", "deadline_s", "origin", "marker", "cache", "still_wanted"})
+_WITHOUT_EFFECT = frozenset({"model", "deadline_s", "origin", "marker", "cache", "still_wanted", "waits"})
 _LIMITS = {"rpm", "tpm", "max_concurrency", "timeout_s", "price"}  # of a model: whether and when it answers, not what
 _SPECIAL = frozenset({"messages", "temperature", "top_p", "passthrough"})
 _PLAIN = tuple(f.name for f in fields(CompletionRequest) if f.name not in _WITHOUT_EFFECT | _SPECIAL)

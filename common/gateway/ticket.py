@@ -68,10 +68,10 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Not now: ask again after this many seconds. ``reason`` is ``concurrency`` or ``budget``."""
+    """Not now: ask again after this many seconds."""
 
     wait_s: float
-    reason: str
+    reason: Literal["concurrency", "budget"]
 
 
 @dataclass(frozen=True, slots=True)

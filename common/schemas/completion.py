@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from common.errors import RateHints
     from common.schemas.evaluation import ModelCall, Usage
+    from common.schemas.progress import WaitReason
 
 CacheMode = Literal["no-store", "read", "on"]
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "refusal", "error"]
@@ -86,6 +87,7 @@ class CompletionRequest:
     ``marker`` is the random token that fences foreign text in ``messages``: requests that differ only in it are equal.
     ``cache`` goes before the configuration: ``no-store`` keeps the call away from the response cache, ``read`` takes an answer
     that is there and keeps none, ``on`` takes and keeps. ``still_wanted`` is asked while the call waits and before it is sent.
+    ``waits`` is told when it begins to wait for leave: the model, the reason, and for how many seconds at first.
     """
 
     model: str
@@ -104,6 +106,7 @@ class CompletionRequest:
     marker: str | None = None
     cache: CacheMode | None = None
     still_wanted: Callable[[], bool] | None = field(default=None, compare=False, repr=False)
+    waits: Callable[[str, WaitReason, float], None] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

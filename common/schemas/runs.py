@@ -13,6 +13,7 @@ from common.schemas.base import Model
 from common.schemas.canaries import CanarySummary
 from common.schemas.evaluation import MICRO, Unscored, Usage, Verdict
 from common.schemas.graders import Grader, InputMessage
+from common.schemas.progress import RunProgress
 from common.schemas.provenance import Provenance
 from common.schemas.stopping import Stopped, StopRule
 
@@ -204,6 +205,7 @@ class RunSummary(Model):
 
     ``suspect``: a canary failed or has no score, so the other figures are not to be believed. ``total`` counts the lines of the
     data, also where the run ``stopped`` before it had judged them all. ``generation`` is how often it was retried.
+    ``progress`` is there until the run has ended.
     """
 
     run_id: str
@@ -237,6 +239,7 @@ class RunSummary(Model):
     paused: bool = False
     generation: int = 0
     forked_from: str | None = None
+    progress: RunProgress | None = None
 
 
 def run_budget_microusd(metadata: Mapping[str, str]) -> int | None:

@@ -18,6 +18,7 @@ from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.datasets import DatasetStore, bucket_count, unlink_all
 from common.store.idempotency import Identity
+from common.store.pace import PaceStore
 from common.store.paging import Page, members, position_of
 from common.store.results import OUTCOMES
 
@@ -32,7 +33,7 @@ WORST_KEPT = 20
 _OVERDUE, _RETRYING = 2, 3  # what issue.lua says of a run
 _SCAN = 100  # runs looked at in one trip when a list is filtered by status
 _DAY_S = 86_400
-_PARTS = ("leases", "attempts", "done", "sums", "dead", *OUTCOMES)
+_PARTS = ("leases", "attempts", "waiting", "pace", "done", "sums", "dead", *OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +134,7 @@ class RunStore:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self.datasets = DatasetStore(client)
+        self.pacing = PaceStore(client)
         self._issue = client.register_script(script("common.store", "issue.lua"))
         self._fold = client.register_script(script("common.store", "fold.lua"))
         self._end = client.register_script(script("common.store", "end_run.lua"))
@@ -277,9 +279,10 @@ class RunStore:
         """Take back items whose events the broker refused: as `release`, and the attempt does not count. One trip."""
         if not items:
             return 0
-        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts")]
+        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace")]
+        words = [word for item in items for word in (item, 0, 0, "", "broker ")]
         with store_errors():
-            return int(self._hand_back(keys=names, args=[lease, *(word for item in items for word in (item, 0, 0))]))
+            return int(self._hand_back(keys=names, args=[lease, *words]))
 
     def fold(self, plan: RunPlan, batch: Sequence[FoldItem]) -> Folded:
         """Count results, each item once, whoever brings it however often. One trip."""
@@ -287,6 +290,7 @@ class RunStore:
         names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done", "sums", *OUTCOMES)]
         for grader in range(len(plan.graders)):
             names += [keys.run_worst(run_id, grader), keys.run_scores(run_id, grader), keys.run_passed(run_id, grader)]
+        names.append(keys.run(run_id, "pace"))
         pack = struct.Struct(f"<{len(plan.graders)}d").pack
         args: list[str | int | bytes] = [WORST_KEPT, len(batch)]
         for item in batch:

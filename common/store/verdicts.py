@@ -18,6 +18,7 @@ from common.store import keys
 from common.store.connect import store_errors
 from common.store.results import reads, writes
 from common.store.scripts import Script, ScriptRunner
+from common.store.working import Waits, note
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from common.ports import HandBack
     from common.schemas.evaluation import Verdict
     from common.schemas.events import RunItems
+    from common.schemas.progress import WaitReason
     from common.schemas.runs import StoredSample
     from common.store.results import Loaded
 
@@ -47,6 +49,7 @@ class RedisRunReader:
         self._release = Script("release_claim.lua", package="common.store")
         self._plans: OrderedDict[str, RunPlan] = OrderedDict()
         self._taken: set[TakenItems] = set()
+        self._process = secrets.token_hex(4)
         self._looking: asyncio.Task[None] | None = None
 
     async def plan(self, run_id: str, /) -> RunPlan:
@@ -110,6 +113,7 @@ class RedisRunReader:
             taken = list(self._taken)
             for one in taken:
                 self._runner.send_along("PEXPIRE", one.claim, str(_HELD_MS))
+            note(self._runner, self._process, taken)
             runs = {one.plan.run_id for one in taken}
             asked = {run: self._runner.ask("HMGET", keys.run(run, "state"), "status", "paused") for run in runs}
             with suppress(StoreUnavailable):  # nobody knows: what is under way goes on
@@ -130,6 +134,7 @@ class TakenItems:
         self.active = loaded.active
         self.items = [index for index in items if index in loaded.lines]
         self.lines, self.samples, self.verdicts = loaded.lines, loaded.samples, loaded.verdicts
+        self.waiting = Waits()
         self._runner = runner
         self._lease = lease
         self._unsaved: tuple[dict[int, StoredSample], dict[tuple[int, int], Verdict]] = ({}, {})
@@ -167,11 +172,15 @@ class TakenItems:
         """Let the run issue these items again, each when it is due. One trip."""
         if not items:
             return
-        names = [keys.run(self.plan.run_id, part) for part in ("state", "leases", "attempts")]
+        names = [keys.run(self.plan.run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace")]
         words: list[Any] = [self._lease]
         for index, back in items.items():
-            words += [index, int(back.after_s * 1000), int(back.counts)]
+            words += [index, int(back.after_s * 1000), int(back.counts), back.code, f"{back.reason} {back.model}"]
         await self._runner.submit(_HAND_BACK, names, words)
+
+    def waits(self, model: str, reason: WaitReason, seconds: float, /) -> None:
+        """A call waits; the next look tells of it, if it lasts."""
+        self.waiting.begin(model, reason, seconds)
 
 
 _SAVE = Script("save_results.lua", package="common.store")

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import signal
 import threading
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from common.errors import KnudgeError, Overloaded
+from common.schemas.progress import RunProgress
 from common.schemas.runs import ENDED, RunSummary
 
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ RETRY_MS = 2000
 MAX_STREAMS = 16  # each holds a thread; half of what the manifest gives a pod
 MAX_STREAM_S = 540.0  # ends before the manifest's request timeout cuts it; the client comes back by itself
 ENDED_ID = "completed"
+_STORE_AWAY: tuple[dict[str, Any], ...] = ({"reason": "store", "model": None, "since": None, "items": None},)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is. Counts are items; ``errored`` ones have an unscored verdict."""
+    """How far a run is. Counts are items; ``errored`` ones have an unscored verdict. The rest is as in `RunProgress`."""
 
     run_id: str
     status: str
@@ -38,11 +40,35 @@ class Progress:
     passed: int
     failed: int
     errored: int
+    cost_usd: float | None = None
+    cost_projected_usd: float | None = None
+    items_per_s: float | None = None
+    eta_s: int | None = None
+    waiting_for: tuple[dict[str, Any], ...] = ()
 
     @classmethod
     def of(cls, summary: RunSummary) -> Progress:
         """The part of a summary that a progress bar needs."""
-        return cls(summary.run_id, summary.status, summary.total, summary.done, summary.passed, summary.failed, summary.errored)
+        now = summary.progress or RunProgress()
+        return cls(
+            run_id=summary.run_id,
+            status=summary.status,
+            total=summary.total,
+            done=summary.done,
+            passed=summary.passed,
+            failed=summary.failed,
+            errored=summary.errored,
+            cost_usd=summary.cost_usd,
+            cost_projected_usd=now.cost_projected_usd,
+            items_per_s=now.items_per_s,
+            eta_s=now.eta_s,
+            waiting_for=tuple(wait.model_dump() for wait in now.waiting_for),
+        )
+
+    @property
+    def waits(self) -> frozenset[tuple[str, str | None]]:
+        """What is waited for, without how long and by how many."""
+        return frozenset((wait["reason"], wait["model"]) for wait in self.waiting_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,27 +95,32 @@ def server_stops() -> bool:
 def follow(look: Callable[[], Progress], *, last_event_id: str, pace: Pace) -> Generator[bytes]:
     """Frames until the run has ended or was deleted, `MAX_STREAM_S` is over, or the server stops. A `look` every `POLL_S`.
 
-    States with no more items done than ``last_event_id`` says are left out. When the store is away the stream waits for it.
+    A state is told when more items are done than before, or when the run waits for something else. States with no more items
+    done than ``last_event_id`` says are left out. When the store is away the stream says so and waits for it.
     """
     yield f"retry: {RETRY_MS}\n\n".encode()
     seen = int(last_event_id) if last_event_id.isascii() and last_event_id.isdigit() else -1
+    last: Progress | None = None
+    waits: frozenset[tuple[str, str | None]] = frozenset()
     until_s = pace.clock() + MAX_STREAM_S
     quiet_since_s = pace.clock()
     while pace.clock() < until_s and not pace.stopping():
+        now: Progress | None
         try:
             now = look()
         except KnudgeError as error:
             if not error.retryable:
                 yield _frame("error", None, {"code": error.code, "message": error.message})
                 return
-            now = None
-        if now is not None and now.done > seen:
-            seen = now.done
+            now = None if last is None else replace(last, waiting_for=_STORE_AWAY, eta_s=None)
+        if now is not None and (now.done > seen or (now.waits != waits and now.done >= seen)):
+            seen, waits = now.done, now.waits
             quiet_since_s = pace.clock()
             yield _frame("progress", str(now.done), asdict(now))
         if now is not None and now.status in ENDED:
             yield _frame("completed", ENDED_ID, asdict(now))
             return
+        last = now
         if pace.clock() - quiet_since_s >= HEARTBEAT_S:
             quiet_since_s = pace.clock()
             yield b": still here\n\n"

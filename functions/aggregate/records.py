@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from common.errors import NotFound
 from common.stats.summary import summarise
+from functions.aggregate.pace import progress_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -52,10 +53,16 @@ class Records:
         return True
 
     def summary(self, plan: RunPlan) -> RunSummary:
-        """The run at a glance. Raises `NotFound` if it was deleted. One trip, whatever the size."""
+        """The run at a glance. Raises `NotFound` if it was deleted. One trip, whatever the size, and one until it has ended."""
         now = self._runs.snapshot_of(plan)
         summary = summarise(plan, now.state, now.sums, now.worst)
-        return summary.model_copy(update={"report_url": f"{self._public_url}/runs/{plan.run_id}/report"})
+        reading = None if now.state.ended else self._runs.pacing.read(plan.run_id)
+        return summary.model_copy(
+            update={
+                "report_url": f"{self._public_url}/runs/{plan.run_id}/report",
+                "progress": None if reading is None else progress_of(reading, summary),
+            }
+        )
 
     def listed(self, plan: RunPlan, *, outcome: Outcome | None, after: int | None, limit: int) -> list[int]:
         """Indexes of items that are counted, beyond `after`, of one `outcome` or of any. One trip to four."""

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from common.crashpoints import crash_point
-from common.errors import BreakerOpen, KnudgeError, NoLongerWanted, Overloaded, ProviderRateLimited, StoreUnavailable
+from common.errors import KnudgeError, StoreUnavailable
 from common.graders.registry import waits
-from common.ports import HandBack
+from common.observability.logs import log
 from common.schemas.completion import Origin
 from common.schemas.evaluation import Sample, Unscored, Verdict
 from common.schemas.runs import run_budget_microusd
+from functions.evaluate.handingback import handed_back, log_items
 from functions.evaluate.single import Judging, Subject, judge, unscored
 from functions.evaluate.target import sample_target
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from common.schemas.completion import Completion, CompletionRequest
     from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan, StoredSample
-
-# What says nothing about the item: it could not even be tried.
-_NOT_TRIED = (Overloaded, ProviderRateLimited, BreakerOpen, NoLongerWanted)
-_SOON_S, _LATEST_S = 1.0, 60.0
 
 
 async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *, deadline_s: float) -> RunItems | None:
@@ -46,13 +43,16 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
     plan = await runs.plan(wanted.run_id)
     async with runs.take(plan, wanted) as taken:
         crash_point("evaluate.taken")
+        _log_taken(wanted, taken)
         work = _Work(plan, taken, _while_wanted(judging, taken), deadline_s, _origin(plan))
         failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
         crash_point("evaluate.saved")
         if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:
             raise lost[0]
-        await taken.hand_back({index: _handed_back(failure) for index, failure in failures.items() if failure})
+        back = {index: handed_back(failure) for index, failure in failures.items() if failure}
+        await taken.hand_back(back)
         done = [index for index, failure in failures.items() if failure is None]
+        log_items(plan.run_id, done, back)
     return wanted.model_copy(update={"items": done}) if done else None
 
 
@@ -133,7 +133,7 @@ def _while_wanted(judging: Judging, taken: TakenItems) -> Judging:
     """Model calls are made for as long as the run wants any."""
 
     async def complete(request: CompletionRequest, /) -> Completion:
-        return await judging.complete(replace(request, still_wanted=lambda: taken.active))
+        return await judging.complete(replace(request, still_wanted=lambda: taken.active, waits=taken.waits))
 
     return replace(judging, complete=complete)
 
@@ -154,6 +154,10 @@ def _judged(line: dict[str, Any], sample: StoredSample | None) -> Sample:
     return Sample.model_validate(line.get("sample") or {})
 
 
-def _handed_back(failure: KnudgeError) -> HandBack:
-    after_s = min(_LATEST_S, max(_SOON_S, failure.retry_after_s or _SOON_S))
-    return HandBack(after_s, counts=not isinstance(failure, _NOT_TRIED), code=failure.code)
+def _log_taken(wanted: RunItems, taken: TakenItems) -> None:
+    """Which of an event's items are worked on, and which are left to a later event, or to a run that wants none."""
+    ours = set(taken.items)
+    if ours:
+        log("evaluate.items_taken", run_id=wanted.run_id, items=taken.items)
+    if left := [index for index in wanted.items if index not in ours]:
+        log("evaluate.items_left", run_id=wanted.run_id, items=left, active=taken.active)

@@ -562,6 +562,7 @@ def test_progress_streams_until_the_end(http: httpx.Client, results: ResultStore
     assert [(event["event"], event["id"]) for event in rest] == [("progress", "4"), ("completed", "completed")]
     assert json.loads(rest[1]["data"]) == {
         "run_id": plan.run_id, "status": "completed", "total": 4, "done": 4, "passed": 2, "failed": 1, "errored": 1,
+        "cost_usd": 2.8e-05, "cost_projected_usd": None, "items_per_s": None, "eta_s": None, "waiting_for": [],
     }  # fmt: skip
     with http.stream("GET", f"/runs/{plan.run_id}/stream", headers={"last-event-id": "4"}) as stream:
         assert [event["event"] for event in events_of(stream.iter_lines())] == ["completed"]

@@ -1,14 +1,15 @@
 -- Count results into a run, each item once, whoever brings it however often.
--- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed
+-- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed; last: pace
 -- ARGV: worst kept, items, then per item:
 --       index, outcome (1 pass, 2 fail, 3 error, 0 a canary), fields, (field, increment)...,
 --       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
 local ASK_AGAIN_MS = 3000 -- whoever was asked may have died, or never heard of it
+local STRETCH_S, STRETCHES = 10, 12
 local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending', 'retrying', 'share')
 local status, cursor, total, window = run[1], tonumber(run[2]), tonumber(run[3]), tonumber(run[7] or run[4])
 if not status then return {0, 0, 0, '', 0} end
-local graders = (#KEYS - 8) / 3
+local graders = (#KEYS - 9) / 3
 local at, new, added, ranked = 3, 0, {}, {}
 -- An overflow is flagged, so that it does not leave an item half counted.
 local function add(field, amount)
@@ -56,6 +57,15 @@ for field, amount in pairs(added) do
   if room_for(field) then add(field, string.format('%.0f', amount)) end
 end
 for worst in pairs(ranked) do redis.call('ZREMRANGEBYRANK', worst, ARGV[1], -1) end
+-- How many came in each of the last two minutes' stretches: what a pace is made from.
+if new > 0 then
+  local seconds = redis.call('TIME')[1]
+  local stretch = math.floor(seconds / STRETCH_S)
+  local field = 'done:' .. stretch % STRETCHES
+  local before, count = string.match(redis.call('HGET', KEYS[#KEYS], field) or '', '^(%d+) (%d+)$')
+  if tonumber(before) ~= stretch then count = 0 end
+  redis.call('HSET', KEYS[#KEYS], field, stretch .. ' ' .. string.format('%.0f', count + new), 'folded_at', seconds)
+end
 local done = redis.call('HINCRBY', KEYS[1], 'done', new)
 local completed, ask = 0, 0
 if (status == 'queued' or status == 'in_progress') and not run[6] then

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import orjson
@@ -107,10 +108,25 @@ def test_a_server_that_stops_takes_its_streams_along() -> None:
 
 
 def test_the_stream_waits_for_a_store_that_is_away() -> None:
-    """A store that comes back is followed on; nothing is lost and nothing is made up."""
+    """That the store is away is told once; when it comes back it is followed on, nothing is lost and nothing is made up."""
     look = looks(progress(1), StoreUnavailable("away"), StoreUnavailable("away"), progress(10, "completed"))
-    events = parsed(follow(look, last_event_id="", pace=Time().pace))
-    assert [event for event, _, _ in events] == ["progress", "progress", "completed"]
+    frames = list(follow(look, last_event_id="", pace=Time().pace))
+    assert parsed(frames) == [
+        ("progress", "1", 1),
+        ("progress", "1", 1),
+        ("progress", "10", 10),
+        ("completed", "completed", 10),
+    ]
+    assert [b'"reason":"store"' in frame for frame in frames[1:]] == [False, True, False, False]
+
+
+def test_what_a_run_waits_for_is_told_when_it_changes() -> None:
+    """Without anything new to count, a state is sent again only when the run waits for something else."""
+    waits = replace(progress(3), waiting_for=({"reason": "breaker", "model": "lab:judge", "since": 1, "items": 2},))
+    longer = replace(waits, waiting_for=({"reason": "breaker", "model": "lab:judge", "since": 1, "items": 5},))
+    look = looks(progress(3), waits, longer, progress(3), progress(10, "completed"))
+    found = [event for event, _, done in parsed(follow(look, last_event_id="", pace=Time().pace)) if done == 3]
+    assert found == ["progress"] * 3
 
 
 def test_a_deleted_run_ends_its_streams() -> None:

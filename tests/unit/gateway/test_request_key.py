@@ -32,6 +32,8 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "origin": Origin("chat", run_id="run_1", eval_version="eval_1@2", prompt_version="score.v1", key_id="key_1"),
     "marker": "0123456789ab",
     "cache": "on",
+    "still_wanted": bool,
+    "waits": print,
 }
 
 
