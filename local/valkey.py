@@ -33,6 +33,7 @@ def main(port: int, host: str, data_dir: Path, max_memory: str) -> None:
         "appendfsync": "everysec",
         "save": "",
         "maxmemory": max_memory,
+        "hash-max-listpack-value": "256",  # bytes: short lines and verdicts with a reason stay in the compact encoding
         "maxmemory-policy": "noeviction",  # the store is the truth: an eviction would be a loss
     }
     binary = str(get_binary_path())

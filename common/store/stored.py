@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 _OUTSIDE = {"name", "type", "score", "passed"}  # of the rest
 _EMPTY: dict[str, Any] = {"ballots": [], "details": {}, "calls": []}  # given, so that no defaults are copied
 _EXACT = 2.0**53  # below it every whole float is an integer of JSON
-_DECIMALS = 1  # of a latency in ms
 
 
 def sample_field(index: int) -> str:
@@ -45,11 +44,11 @@ def unpack_sample(raw: bytes) -> StoredSample:
 
 
 def pack_verdict(verdict: Verdict) -> bytes:
-    """`verdict` as it is stored, its latencies rounded to a tenth of a millisecond."""
+    """`verdict` as it is stored, its latencies rounded to milliseconds."""
     rest = verdict.model_dump(mode="json", exclude_computed_fields=True, exclude_defaults=True, exclude=_OUTSIDE)
     for timed in (rest, *rest.get("calls", ())):
-        if (latency_ms := round(timed.pop("latency_ms", 0.0), _DECIMALS)) > 0:
-            timed["latency_ms"] = _short(latency_ms)
+        if latency_ms := round(timed.pop("latency_ms", 0.0)):
+            timed["latency_ms"] = latency_ms
     head = [_short(verdict.score), None if verdict.passed is None else int(verdict.passed)]
     return orjson.dumps([*head, rest] if rest else head)
 

@@ -22,7 +22,7 @@ def test_verdict_without_more_than_a_score_takes_a_few_bytes() -> None:
 
 
 def test_verdict_of_a_judge_comes_back_whole() -> None:
-    """Everything that a judge's verdict holds is read back, its latency to a tenth of a millisecond."""
+    """Everything that a judge's verdict holds is read back, its latency to the millisecond."""
     call = ModelCall(model="a:b", usage=Usage(prompt_tokens=3), cost_microusd=None, latency_ms=20.04, cache_key="k")
     verdict = Verdict(
         name="exact",
@@ -38,7 +38,7 @@ def test_verdict_of_a_judge_comes_back_whole() -> None:
         calls=[call],
         latency_ms=20.26,
     )
-    expected = verdict.model_copy(update={"latency_ms": 20.3, "calls": [call.model_copy(update={"latency_ms": 20.0})]})
+    expected = verdict.model_copy(update={"latency_ms": 20.0, "calls": [call.model_copy(update={"latency_ms": 20.0})]})
     assert unpack_verdict(pack_verdict(verdict), GRADER) == expected
 
 
