@@ -17,6 +17,11 @@ def child_of(parent: str | None) -> str:
     return f"00-{found[1]}-{secrets.token_hex(8)}-{found[2]}"
 
 
+def within(trace_id: str) -> str:
+    """A new span in a sampled trace known by its 32 hex digits."""
+    return f"00-{trace_id}-{secrets.token_hex(8)}-01"
+
+
 def trace_id(traceparent: str) -> str:
     """The 32 hex digits that all spans of a trace share."""
     return traceparent[3:35]

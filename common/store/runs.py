@@ -91,7 +91,7 @@ class Issue:
 
     ``lease`` is that of all of them: whoever shows another one has been overtaken. ``histories`` has, for each item given up,
     what became of its attempts: ``<unix seconds> <code>;`` for each. ``overdue``: the run is to be ended. ``retrying``: what a
-    retry tries again is to be taken out of the sums first.
+    retry tries again is to be taken out of the sums first. ``trace_id`` is that of whoever asked first.
     """
 
     active: bool
@@ -101,6 +101,7 @@ class Issue:
     histories: Mapping[int, str] = field(default_factory=dict)
     overdue: bool = False
     retrying: bool = False
+    trace_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,7 +247,14 @@ class RunStore:
         ]
 
     def issue(
-        self, run_id: str, *, lease_s: float, attempts: int, window: int | None = None, deadline_s: float | None = None
+        self,
+        run_id: str,
+        *,
+        lease_s: float,
+        attempts: int,
+        window: int | None = None,
+        deadline_s: float | None = None,
+        trace_id: str = "",
     ) -> Issue:
         """Lease what may be evaluated now, and say what has used up its `attempts`. One trip.
 
@@ -254,11 +262,14 @@ class RunStore:
 
         Args:
             window: Items under way at most, if that is less than the run's own window.
+            trace_id: The run's from now on, if it has none.
         """
         names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done")]
-        args = [int(lease_s * 1000), attempts, "" if window is None else window, "" if deadline_s is None else deadline_s]
+        bounds = ["" if bound is None else bound for bound in (window, deadline_s)]
         with store_errors():
-            stage, issued, given_up, lease, histories = self._issue(keys=names, args=args)
+            stage, issued, given_up, lease, histories, *trace = self._issue(
+                keys=names, args=[int(lease_s * 1000), attempts, *bounds, trace_id]
+            )
         return Issue(
             active=stage > 0,
             items=list(zip(issued[::2], issued[1::2], strict=True)),
@@ -267,6 +278,7 @@ class RunStore:
             histories={item: text.decode() for item, text in zip(given_up, histories, strict=True)},
             overdue=stage == _OVERDUE,
             retrying=stage == _RETRYING,
+            trace_id=b"".join(trace).decode(),
         )
 
     def release(self, run_id: str, items: Sequence[int]) -> None:

@@ -84,6 +84,7 @@ class Handler:
         except NotFound:
             log("aggregate.unknown_run", level=logging.WARNING, run_id=wanted.run_id, items=len(wanted.items))
             return None
+        log("aggregate.items_folded", run_id=wanted.run_id, items=wanted.items, new=folded.new, done=folded.done)
         if not folded.ask_for_more:
             return None
         return new_event(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from common.edge.validation import validate
 from common.errors import InvalidInput, NotFound
+from common.observability.logs import log
 from common.schemas.evals import DeadLetter, Redriven
 from common.schemas.events import EVALUATION_COMPLETED, RunItems
 from common.security.redaction import redact
@@ -37,6 +39,7 @@ def record(event: Event, letters: DeadLetterStore, *, received_at: int) -> None:
     run_id, items, lease = _reference(event)
     said = event.extensions
     code = said.get("knativeerrorcode", "")[:_TEXT_LIMIT]
+    log("tasks.dead_lettered", level=logging.WARNING, run_id=run_id and run_id[:_TEXT_LIMIT], items=items, code=code)
     letter = DeadLetter(
         received_at=received_at,
         event_id=event.id[:_TEXT_LIMIT],

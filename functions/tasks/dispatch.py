@@ -16,6 +16,7 @@ from common.crashpoints import crash_point
 from common.errors import NotFound
 from common.events.completed import run_completed
 from common.events.publisher import new_event
+from common.observability import trace
 from common.observability.logs import log
 from common.schemas.evaluation import Unscored, Verdict
 from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED, RUN_ADVANCE, RunItems, RunReference
@@ -79,7 +80,7 @@ class Dispatcher:
     def advance(self, run_id: str, *, traceparent: str | None = None) -> None:
         """Send out what may be evaluated now; if the run has ended, see that everybody knows. Raises `NotFound`."""
         plan = self._plan(run_id)
-        issue, window = self._issue(plan)
+        issue, window = self._issue(plan, traceparent)
         crash_point("tasks.issued")
         if issue.retrying:
             self._go_on_with_retry(plan, traceparent)
@@ -89,9 +90,12 @@ class Dispatcher:
         if issue.overdue or not issue.active:
             self.announce(run_id, traceparent=traceparent)
             return
+        traceparent = trace.within(issue.trace_id)  # whoever asked: what happens to an item is found under one trace
         take_over(plan, [item for item, _ in issue.items], self._results)
         size = batch_size(plan, len(issue.items), window=window)
         events = [_requested(plan, batch, issue.lease, traceparent) for batch in batches(issue.items, size)]
+        for event in events:
+            _log("tasks.items_issued", event)
         if events and not self._publish_soon(events, then=self._take_back):
             self._take_back([(event, "refused") for event in events])
         if issue.given_up:
@@ -122,12 +126,17 @@ class Dispatcher:
         groups = [items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS)]
         self._publish_soon([_event(EVALUATION_COMPLETED, plan, group, f"{group[0]}/redriven", traceparent) for group in groups])
 
-    def _issue(self, plan: RunPlan) -> tuple[Issue, int]:
+    def _issue(self, plan: RunPlan, traceparent: str | None) -> tuple[Issue, int]:
         """What may be evaluated now, and the run's share of its project's window."""
         leasing, window = self._leasing, self._shares.window(plan)
         deadline_s = run_deadline_s(plan.metadata) or leasing.deadline_s
         issue = self._runs.issue(
-            plan.run_id, lease_s=leasing.lease_s, attempts=leasing.attempts, window=window, deadline_s=deadline_s
+            plan.run_id,
+            lease_s=leasing.lease_s,
+            attempts=leasing.attempts,
+            window=window,
+            deadline_s=deadline_s,
+            trace_id=trace.trace_id(trace.child_of(traceparent)),
         )
         return issue, window
 
@@ -159,11 +168,11 @@ class Dispatcher:
         for event, outcome in outcomes:
             if outcome == "refused":
                 self._runs.unissue(event.data["run_id"], event.data["items"], lease=event.data["lease"])
+                _log("tasks.items_taken_back", event, level=logging.WARNING)
 
     def _give_up(self, plan: RunPlan, issue: Issue, traceparent: str | None) -> None:
         """Unscored verdicts for what could not be judged, and the event that lets `aggregate` count them."""
         items = issue.given_up
-        log("tasks.items_given_up", level=logging.WARNING, run_id=plan.run_id, items=len(items))
         reasons = {item: _exhausted(self._leasing.attempts, issue.histories.get(item, "")) for item in items}
         known = self._results.load(plan, items, lines=False)
         samples = {i: StoredSample(unscored=reasons[i]) for i in items if plan.target is not None and i not in known.samples}
@@ -175,7 +184,10 @@ class Dispatcher:
         }
         self._results.save(plan, samples, verdicts)
         crash_point("tasks.given_up")
-        self._publish_soon([_given_up(plan, items[at : at + MAX_ITEMS], traceparent) for at in range(0, len(items), MAX_ITEMS)])
+        events = [_given_up(plan, items[at : at + MAX_ITEMS], traceparent) for at in range(0, len(items), MAX_ITEMS)]
+        for event in events:
+            _log("tasks.items_given_up", event, level=logging.WARNING)
+        self._publish_soon(events)
 
 
 def batches(items: Sequence[tuple[int, int]], size: int) -> list[tuple[int, list[int]]]:
@@ -206,6 +218,12 @@ def _given_up(plan: RunPlan, items: Sequence[int], traceparent: str | None) -> E
 def _event(kind: str, plan: RunPlan, items: Sequence[int], name: str, traceparent: str | None, *, lease: str = "") -> Event:
     data = RunItems(run_id=plan.run_id, items=list(items), lease=lease).model_dump(exclude_defaults=True)
     return new_event(kind, SOURCE, f"{plan.run_id}/{items[0]}", data, id=f"{plan.run_id}/{name}", traceparent=traceparent)
+
+
+def _log(name: str, event: Event, *, level: int = logging.INFO) -> None:
+    """A line for the items of an event, in its trace: the one of the request at hand may be a tick's."""
+    found = trace.trace_id(event.traceparent or "")
+    log(name, level=level, run_id=event.data["run_id"], items=event.data["items"], event_id=event.id, trace_id=found)
 
 
 def _exhausted(attempts: int, history: str) -> Unscored:

@@ -12,7 +12,7 @@ from common.edge.http import Request, Response, Route
 from common.edge.validation import validate
 from common.errors import NotFound
 from common.events import codec
-from common.observability.logs import log
+from common.observability.logs import annotate, log
 from common.schemas.events import PING, RUN_ADVANCE, RunReference
 from common.store.deadletters import DeadLetterStore
 from common.store.evals import EvalStore
@@ -94,7 +94,9 @@ class Handler:
 
     def dead_letter(self, request: Request) -> Response:
         """``POST /dead-letters``, of any type and with any data: what nobody could read must not vanish here either."""
-        record(codec.decode(request.headers, request.body, any_data=True), self.letters, received_at=int(self.now()))
+        event = codec.decode(request.headers, request.body, any_data=True)
+        annotate(event_type=event.type[:200], event_id=event.id[:200])
+        record(event, self.letters, received_at=int(self.now()))
         return Response(202, content_type="")
 
 

@@ -1,8 +1,10 @@
 -- What may be evaluated now: items whose lease has expired first, then new ones, both while the window has room.
 -- Every item named here has a fresh lease afterwards, also one that is given up: whoever asked may die before acting on it.
--- KEYS: state, leases, attempts, done   ARGV: lease in ms, attempts an item gets, window ('' : the run's own), deadline in s ('' : none)
+-- KEYS: state, leases, attempts, done   ARGV: lease in ms, attempts an item gets, window ('' : the run's own), deadline in s ('' : none),
+--       trace of whoever asks: the first one is the run's
 -- Returns {0 no such run or it has ended, 1 going on, 2 past its deadline, 3 being opened for a retry,
---          {item, attempt, item, attempt, ...}, {item given up, ...}, their lease, {what became of each given up one's attempts, ...}}
+--          {item, attempt, item, attempt, ...}, {item given up, ...}, their lease, {what became of each given up one's attempts, ...},
+--          the run's trace}
 local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'paused', 'retrying', 'generation', 'created_at', 'again_at')
 if run[1] ~= 'queued' and run[1] ~= 'in_progress' then return {0, {}, {}, '', {}} end
 local time = redis.call('TIME')
@@ -57,4 +59,5 @@ end
 redis.call('HSET', KEYS[1], 'status', 'in_progress', 'cursor', math.min(cursor, total), 'share', window)
 redis.call('HSETNX', KEYS[1], 'started_at', time[1])
 redis.call('HDEL', KEYS[1], 'advance_pending')
-return {1, issued, given_up, expiry, histories}
+redis.call('HSETNX', KEYS[1], 'trace', ARGV[5])
+return {1, issued, given_up, expiry, histories, redis.call('HGET', KEYS[1], 'trace')}
