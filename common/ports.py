@@ -79,10 +79,11 @@ class TakenItems(Protocol):
     """Items that are held, keyed by item index; verdicts by (item index, grader index).
 
     ``items`` are those that no later event has. ``active`` turns False as soon as the run is paused, has ended or was deleted:
-    no model call may begin from then on.
+    no model call may begin from then on. After ``until_s`` (monotonic seconds, infinite without a lease) a later event may.
     """
 
     active: bool
+    until_s: float
     items: list[int]
     lines: dict[int, bytes]
     samples: dict[int, StoredSample]

@@ -7,7 +7,9 @@ what a killed process held is free again soon. The same look every half second t
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
+import time
 from collections import OrderedDict
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -85,12 +87,14 @@ class RedisRunReader:
         )
         loading = reads(plan, inside)
         replies = [self._runner.ask("HMGET", key, *names) for key, names in loading.commands()]
-        (status, paused, held, *ours), *found = await asyncio.gather(taking, *replies)
+        asked_s = time.monotonic()
+        (status, paused, held, left_ms, *ours), *found = await asyncio.gather(taking, *replies)
         wants = bool(status) and status.decode() not in ENDED
         if wants and not held:
             raise Overloaded("another process works on this event", retry_after_s=_BUSY_S)
         loaded = loading.parse(found, active=wants and not paused)
         taken = TakenItems(self._runner, plan, loaded, items=ours, claim=claim, lease=wanted.lease)
+        taken.until_s = asked_s + left_ms / 1000 if left_ms >= 0 else math.inf
         if not held:
             yield taken
             return
@@ -132,6 +136,7 @@ class TakenItems:
         self.plan = plan
         self.claim = claim
         self.active = loaded.active
+        self.until_s = math.inf
         self.items = [index for index in items if index in loaded.lines]
         self.lines, self.samples, self.verdicts = loaded.lines, loaded.samples, loaded.verdicts
         self.waiting = Waits()

@@ -44,7 +44,8 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
     async with runs.take(plan, wanted) as taken:
         crash_point("evaluate.taken")
         _log_taken(wanted, taken)
-        work = _Work(plan, taken, _while_wanted(judging, taken), deadline_s, _origin(plan))
+        ends_s = min(deadline_s, taken.until_s)  # an item that waited long for its turn is soon somebody else's
+        work = _Work(plan, taken, _while_wanted(judging, taken), ends_s, _origin(plan))
         failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
         crash_point("evaluate.saved")
         if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,19 @@ async def test_an_overtaken_event_has_no_items(aclient: redis.asyncio.Redis, run
         assert runs.issue(plan.run_id, lease_s=200, attempts=5).items == []
     async with reader.take(plan, wanted(plan, 0, 1, lease=first.lease)) as late:
         assert late.items == [0]
+
+
+async def test_whoever_takes_items_knows_how_long_they_are_his(
+    aclient: redis.asyncio.Redis, runs: RunStore, make_run: MakeRun
+) -> None:
+    """The end of the lease is told, so that no work goes on when the items may be somebody else's; some events have none."""
+    plan, reader = make_run(2), RedisRunReader(aclient)
+    before_s = time.monotonic()
+    lease = runs.issue(plan.run_id, lease_s=100, attempts=5).lease
+    async with reader.take(plan, wanted(plan, 0, lease=lease)) as taken:
+        assert before_s + 99 < taken.until_s <= time.monotonic() + 100
+    async with reader.take(plan, wanted(plan, 1)) as taken:
+        assert taken.until_s == math.inf
 
 
 async def test_items_are_handed_back(aclient: redis.asyncio.Redis, runs: RunStore, make_run: MakeRun) -> None:
