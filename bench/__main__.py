@@ -14,9 +14,12 @@ from typing import Any
 BENCHES = {
     "start": "process start to first 200 on /readyz, for each function beside a functions-framework hello",
     "demo": "model calls, Redis trips and CPU per judgement of the example eval through the whole system",
+    "grade": "CPU of one judgement within the process, by kind of grader and size of text, the model's answer aside",
     "replies": "a judge's damaged replies: the share that is read, and whether anything is made up",
     "scale": "runs of up to a million items: time, CPU, memory, bytes a result, pages and summaries",
     "stats": "coverage of intervals, false alarms and savings of the sequential test, corrections, a judge that errs",
+    "peers": "programs to measure beside: whether they are there; --setup: install them below .knudge/bench",
+    "judge": "judgements through a model server at 50 and 0 ms: CPU, rate, memory; --peers: beside other evaluation tools",
     "chaos": "a run while processes and the store are killed and events lost: results, costs and repeated calls by oracles",
     "gateway": "shared limits, a dead provider, a budget, single flight, the cost of a call; --peers: beside other gateways",
 }

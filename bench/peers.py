@@ -1,7 +1,8 @@
-"""Other gateways, each in an environment of its own below a cache folder: never among our dependencies.
+"""``bin/bench peers --setup``: programs to measure beside, each in an environment of its own: never among our dependencies.
 
-Versions are pinned, so that figures can be compared. Nothing of the caller's environment but the path, the home folder and
-the package managers' own settings reaches them, and no key of anybody's.
+Here are the environments, and the gateways that run in them; `bench.judge_peers` has the programs that judge. Versions are
+pinned, so that figures can be compared. Nothing of the caller's environment but the path, the home folder and the package
+managers' own settings reaches them, and no key of anybody's.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from bench.table import show
 from local.programs import ROOT, Program
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
 CACHE = ROOT / ".knudge" / "bench"
-LITELLM = "litellm[proxy]==1.106.0"  # pinned also because the release 1.107.0 was compromised
-PORTKEY = "@portkey-ai/gateway@1.15.2"
 _SETUP_TIMEOUT_S = 900.0
+_THERE = "there"
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE")
 _PACKAGE_MANAGERS = ("PIP_", "NPM_CONFIG_", "NODE_EXTRA_CA_CERTS", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
@@ -47,14 +49,78 @@ def environment(**more: str) -> dict[str, str]:
     return {**{name: os.environ[name] for name in _PASSED_ON if name in os.environ}, **more}
 
 
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Options of this bench."""
+    parser.add_argument("--setup", action="store_true", help="install what is missing (several GB, minutes); else only look")
+
+
+def run(*, rounds: int, setup: bool) -> dict[str, float]:
+    """Figures ``<peer>_there``: 1 where it is installed as pinned, else 0."""
+    del rounds
+    from bench.judge_peers import JUDGES
+
+    homes = [LITELLM, PORTKEY, *(peer.home for peer in JUDGES if peer.home)]
+    states = {home.name: _state(home, setup=setup) for home in homes}
+    show(["peer", "pinned", "state"], [[home.name, home.requirements[0], states[home.name]] for home in homes])
+    return {f"{name}_there": float(state == _THERE) for name, state in states.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """A virtual environment, or with ``is_node`` a folder with ``node_modules``; the first requirement is what it is for."""
+
+    name: str
+    requirements: tuple[str, ...]
+    is_node: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """Where it is, or will be."""
+        return CACHE / self.name
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it is installed as pinned."""
+        stamp = self.folder / ".installed"
+        return stamp.exists() and stamp.read_text(encoding="utf-8") == " ".join(self.requirements)
+
+    def made(self) -> Path:
+        """Its folder, installed unless it is there. Raises `Missing`."""
+        if not self.is_there:
+            self._install_node() if self.is_node else self._install_python()
+            (self.folder / ".installed").write_text(" ".join(self.requirements), encoding="utf-8")
+        return self.folder
+
+    def _install_python(self) -> None:
+        _run([sys.executable, "-m", "venv", "--clear", str(self.folder)], "Python's venv")
+        pip = str(self.folder / "bin" / "pip")
+        _run([pip, "install", "--quiet", "--disable-pip-version-check", *self.requirements], self.requirements[0])
+
+    def _install_node(self) -> None:
+        if shutil.which("npm") is None:
+            raise Missing("npm is not installed")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        options = ["--no-audit", "--no-fund", "--ignore-scripts"]
+        _run(["npm", "install", "--prefix", str(self.folder), *options, *self.requirements], self.requirements[0])
+
+
+def _state(home: Home, *, setup: bool) -> str:
+    try:
+        if setup:
+            home.made()
+    except Missing as error:
+        return f"missing: {error}"
+    return _THERE if home.is_there else "missing: bin/bench peers --setup"
+
+
+LITELLM = Home("litellm", ("litellm[proxy]==1.106.0",))  # pinned also because the release 1.107.0 was compromised
+PORTKEY = Home("portkey", ("@portkey-ai/gateway@1.15.2",), is_node=True)
+
+
 def litellm(upstream_url: str, port: int, folder: Path) -> Peer:
     """LiteLLM's proxy with one worker, without a database or a key. Raises `Missing`."""
-    home = CACHE / "litellm"
-    program = home / "bin" / "litellm"
-    if _stale(home, LITELLM):
-        _run([sys.executable, "-m", "venv", "--clear", str(home)], "Python's venv")
-        _run([str(home / "bin" / "pip"), "install", "--quiet", "--disable-pip-version-check", LITELLM], LITELLM)
-        _fresh(home, LITELLM)
+    program = LITELLM.made() / "bin" / "litellm"
     config = folder / "litellm.json"
     model = {"model": "openai/simulated-judge", "api_base": f"{upstream_url}/v1", "api_key": "none"}
     models = [{"model_name": "judge", "litellm_params": model}]
@@ -63,20 +129,12 @@ def litellm(upstream_url: str, port: int, folder: Path) -> Peer:
     # Without authentication, as `completions` is measured; it listens on loopback only.
     switches = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true"}
     env = environment(**switches, HOME=str(folder))
-    return Peer(Program("litellm", argv, env, port, "/health/liveliness"), "judge", f"{LITELLM}, 1 worker")
+    return Peer(Program("litellm", argv, env, port, "/health/liveliness"), "judge", f"{LITELLM.requirements[0]}, 1 worker")
 
 
 def portkey(upstream_url: str, port: int, folder: Path) -> Peer:
     """Portkey's open gateway on Node. Raises `Missing`."""
-    home = CACHE / "portkey"
-    if shutil.which("npm") is None:
-        raise Missing("npm is not installed")
-    if _stale(home, PORTKEY):
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        _run(["npm", "install", "--prefix", str(home), "--no-audit", "--no-fund", "--ignore-scripts", PORTKEY], PORTKEY)
-        _fresh(home, PORTKEY)
-    script = home / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
+    script = PORTKEY.made() / "node_modules" / "@portkey-ai" / "gateway" / "build" / "start-server.js"
     argv = ("node", str(script), "--headless", f"--port={port}")
     headers = {
         "authorization": "Bearer none",
@@ -84,7 +142,7 @@ def portkey(upstream_url: str, port: int, folder: Path) -> Peer:
         "x-portkey-custom-host": f"{upstream_url}/v1",
     }
     env = environment(NODE_ENV="production", HOME=str(folder))
-    return Peer(Program("portkey", argv, env, port, "/"), "simulated-judge", PORTKEY, headers)
+    return Peer(Program("portkey", argv, env, port, "/"), "simulated-judge", PORTKEY.requirements[0], headers)
 
 
 def nginx(upstream_url: str, port: int, folder: Path) -> Peer:
@@ -115,15 +173,6 @@ http {{
   }}
 }}
 """
-
-
-def _stale(home: Path, wanted: str) -> bool:
-    stamp = home / ".installed"
-    return not stamp.exists() or stamp.read_text(encoding="utf-8") != wanted
-
-
-def _fresh(home: Path, what: str) -> None:
-    (home / ".installed").write_text(what, encoding="utf-8")
 
 
 def _run(argv: list[str], what: str) -> None:
