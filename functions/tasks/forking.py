@@ -59,7 +59,7 @@ def fork(body: RunFork, first: RunPlan, version: EvalVersion, *, maker: RunMaker
             "metadata": metadata,
             "created_at": identity.created_at,
             "graders": graders,
-            "window_items": maker.window_items,
+            "window_items": min(first.window_items, maker.window_items),
             "keep_days": keep_days(metadata, default=maker.keep_days),
             "provenance": maker.installation.provenance(graders, first.target),
             "fork_of": ForkOf(

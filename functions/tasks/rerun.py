@@ -14,7 +14,7 @@ from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.itemschema import ItemSchema
 from functions.tasks.retention import keep_days
 from functions.tasks.rows import check_rows
-from functions.tasks.runs import batch_items
+from functions.tasks.runs import batch_items, window_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class Rerunner:
             target=target,
             data_source=told.run.data_source,
             batch_items=batch_items(dataset, known),
-            window_items=maker.window_items,
+            window_items=window_items(dataset, at_most=maker.window_items),
             project=project,
             canary_dataset_id=known.dataset_id if known else None,
             canary_count=known.lines if known else 0,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _SOURCE = "/data_source/source"
 _MESSAGES = "/data_source/input_messages"
 _BATCH_BYTES = 4 * 1024 * 1024
+_WINDOW_BYTES = 64 * 1024 * 1024
 _NEVER = 1 << 62  # the request's own size limit bounds what comes within it
 
 
@@ -81,7 +82,7 @@ class RunMaker:
             target=target,
             data_source=_echo(source),
             batch_items=batch_items(dataset, known),
-            window_items=self.window_items,
+            window_items=window_items(dataset, at_most=self.window_items),
             project=version.project,
             canary_dataset_id=known.dataset_id if known else None,
             canary_count=known.lines if known else 0,
@@ -127,6 +128,11 @@ def batch_items(dataset: Dataset, canaries: Dataset | None = None) -> int:
     by_count = min(50, max(1, dataset.lines // 200))
     by_size = min(_BATCH_BYTES * data.lines // max(1, data.size_bytes) for data in (dataset, canaries) if data is not None)
     return max(1, min(by_count, by_size))
+
+
+def window_items(dataset: Dataset, *, at_most: int) -> int:
+    """Items of a run under way at a time: fewer where they are large, because one pod may have to hold them all."""
+    return max(1, min(at_most, _WINDOW_BYTES * dataset.lines // max(1, dataset.size_bytes)))
 
 
 def _unsupported(source: api.JsonlDataSource | api.CompletionsDataSource | api.RefusedDataSource) -> Unsupported:

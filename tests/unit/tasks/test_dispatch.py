@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.store.datasets import Dataset
 from functions.tasks.dispatch import MAX_ITEMS, batches
-from functions.tasks.runs import batch_items
+from functions.tasks.runs import batch_items, window_items
 
 issued = st.dictionaries(st.integers(0, 500), st.integers(1, 6), max_size=120).map(lambda found: list(found.items()))
 
@@ -36,3 +36,9 @@ def test_batch_size_follows_the_run() -> None:
     assert sizes == {0: 1, 1: 1, 199: 1, 400: 2, 10_000: 50, 1_000_000: 50}
     assert batch_items(Dataset("ds", 10_000, 10_000 << 20)) == 4
     assert batch_items(Dataset("ds", 10_000, 10_000 << 24)) == 1
+
+
+def test_large_items_have_a_smaller_window() -> None:
+    """What is under way of a run at a time fits into one pod, and is never nothing."""
+    kib = {0: 512, 1: 512, 128: 512, 1024: 64, 4096: 16, 1 << 20: 1}
+    assert {size: window_items(Dataset("ds", 1000, 1000 * size << 10), at_most=512) for size in kib} == kib
