@@ -40,6 +40,7 @@ _THOUSANDS = re.compile(r"(?<![\w.,'/])\d{1,3}(?: \d{3})+(?![\d/])")
 _MIXED = re.compile(r"(?<![\w.,'/])(\d+) +(\d+/\d+)(?![\d/])")
 _SCALE = re.compile(rf"(?<=\d) ({'|'.join(_SCALES)})\b", re.IGNORECASE)
 _SET_APART = re.compile(r"(?<=[=≈:]) ?- (?=[\d.])")
+_ALONE = re.compile(r"\s*([+-]?[0-9]{1,40})(?:\.([0-9]{1,40}))?\s*")  # what most numeric answers are: no need to look further
 _WORD = re.compile(r"""[^\s=:;<>|(){}\[\]"“”„«»`\\~≈±*…—!?]+""")
 _RANGE = re.compile(r"(?<=[\d%])-(?=\d)")
 _UNIT = r"(?:(?!e[+-]?\d)(?:[^\W\d_]|[%$]|[^\x00-\x7f\w])(?:[^\W\d_]|[%$/]|[^\x00-\x7f\w])*(?:\^-?\d)?)?"
@@ -65,6 +66,9 @@ class Notation:
 
 def numbers(text: str, notation: Notation) -> Iterator[Decimal]:
     """Every number in `text`, in order. Takes time linear in the text; a power of ten beyond six digits makes no number."""
+    if (alone := _ALONE.fullmatch(text)) and (notation.decimal == "." or not alone[2]):
+        yield _ARITHMETIC.create_decimal(f"{alone[1]}.{alone[2] or '0'}")
+        return
     units = None if notation.units is None else frozenset(_plain(unit).strip() for unit in notation.units)
     for word in _WORD.findall(_plain(text)):
         trimmed = word.strip("'_").rstrip(".,'")

@@ -154,3 +154,10 @@ def test_tolerances_are_not_negative() -> None:
     for wrong in (-0.1, float("nan"), float("inf")):
         with pytest.raises(ValidationError):
             numeric(absolute_tolerance=wrong)
+
+
+@given(st.from_regex(r"\s{0,2}[+-]?[0-9]{1,45}(\.[0-9]{1,45})?\s{0,2}", fullmatch=True), st.sampled_from(".,"))
+def test_number_alone_is_read_as_among_words(text: str, decimal: str) -> None:
+    """A text that is nothing but a number says the same number as one with a word beside it."""
+    notation = Notation(decimal)
+    assert list(numbers(text, notation)) == list(numbers(f"{text} it is", notation))
