@@ -47,7 +47,7 @@ class RunControl:
         return self._paused(run_id, on=True)
 
     def resume(self, run_id: str) -> RunStatus:
-        """Let a paused run go on. Otherwise as `pause`."""
+        """Let a paused run go on; what it was handed back is due at once. Otherwise as `pause`."""
         return self._paused(run_id, on=False)
 
     def begin_retry(self, run_id: str, codes: Collection[str]) -> RunStatus:
@@ -92,8 +92,9 @@ class RunControl:
         return bool(was_next), bool(ended)
 
     def _paused(self, run_id: str, *, on: bool) -> RunStatus:
+        names = [keys.run(run_id, part) for part in ("state", "leases", "waiting")]
         with store_errors():
-            return _status(run_id, self._pause(keys=[keys.run(run_id, "state")], args=[int(on)]))
+            return _status(run_id, self._pause(keys=names, args=[int(on)]))
 
 
 def _results(run_id: str, item: Unfold) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Protocol
 
 from common.crashpoints import crash_point
-from common.errors import NotFound
+from common.errors import InvalidInput, NotFound
 from common.events.completed import run_completed
 from common.events.publisher import new_event
 from common.observability import trace
@@ -129,7 +129,7 @@ class Dispatcher:
     def _issue(self, plan: RunPlan, traceparent: str | None) -> tuple[Issue, int]:
         """What may be evaluated now, and the run's share of its project's window."""
         leasing, window = self._leasing, self._shares.window(plan)
-        deadline_s = run_deadline_s(plan.metadata) or leasing.deadline_s
+        deadline_s = self._deadline_s(plan)
         issue = self._runs.issue(
             plan.run_id,
             lease_s=leasing.lease_s,
@@ -140,8 +140,15 @@ class Dispatcher:
         )
         return issue, window
 
+    def _deadline_s(self, plan: RunPlan) -> float:
+        """What the run says, if that makes sense: an imported run's metadata was never checked."""
+        try:
+            return run_deadline_s(plan.metadata) or self._leasing.deadline_s
+        except InvalidInput:
+            return self._leasing.deadline_s
+
     def _end_overdue(self, plan: RunPlan) -> None:
-        deadline_s = run_deadline_s(plan.metadata) or self._leasing.deadline_s
+        deadline_s = self._deadline_s(plan)
         state = self._runs.state(plan.run_id)
         message = f"not completed within {deadline_s:g} s: {state.done} of {state.total} items are done"
         if self._runs.fail(plan.run_id, Unscored(code="run_deadline", message=message)) not in ENDED:

@@ -6,7 +6,7 @@
 -- Returns {1, or 0 when the stretch is not the next; 1 when this has ended the run}
 local run = redis.call('HMGET', KEYS[1], 'retrying', 'retry_from', 'done', 'total')
 if not run[1] or run[2] ~= ARGV[2] then return {0, 0} end
-local graders, at, back = tonumber(ARGV[1]), 5, 0
+local graders, at, back, taken = tonumber(ARGV[1]), 5, 0, {}
 local function take(field, amount)
   -- Names that models gave themselves are not all counted.
   if redis.call('HEXISTS', KEYS[4], field) == 0 then return end
@@ -22,7 +22,15 @@ for _ = 1, tonumber(ARGV[4]) do
     back = back + 1
     redis.call('SETBIT', KEYS[5], item, 0)
     redis.call('HDEL', KEYS[2], item, item .. ':past', item .. ':code')
-    for pair = at + 2, results_at - 1, 2 do take(ARGV[pair], ARGV[pair + 1]) end
+    for pair = at + 2, results_at - 1, 2 do
+      -- As in fold.lua: Lua's numbers are exact up to 2^53.
+      local field, amount = ARGV[pair], tonumber(ARGV[pair + 1])
+      if math.abs(amount) < 1e12 then
+        taken[field] = (taken[field] or 0) + amount
+      else
+        take(field, ARGV[pair + 1])
+      end
+    end
     for grader = 1, graders do
       redis.call('ZREM', KEYS[3 + 3 * grader], item)
       redis.call('SETRANGE', KEYS[4 + 3 * grader], 8 * item, string.rep('\0', 8))
@@ -32,6 +40,7 @@ for _ = 1, tonumber(ARGV[4]) do
   end
   at = results_at + 1 + 2 * results
 end
+for field, amount in pairs(taken) do take(field, string.format('%.0f', amount)) end
 local done = redis.call('HINCRBY', KEYS[1], 'done', -back)
 if ARGV[3] ~= '' then
   redis.call('HSET', KEYS[1], 'retry_from', ARGV[3])

@@ -65,6 +65,20 @@ def test_a_paused_run_issues_nothing_and_loses_no_attempt(runs: RunStore, contro
     assert runs.issuing() == [plan.run_id]
 
 
+def test_what_was_handed_back_during_a_pause_is_due_after_it(
+    runs: RunStore, control: RunControl, make_run: MakeRun, client: redis.Redis
+) -> None:
+    """Resuming waits neither for items that were handed back for a while, nor takes those away that are under way."""
+    plan = make_run(4, window=2)
+    issue(runs, plan)
+    control.pause(plan.run_id)
+    for part in ("leases", "waiting"):
+        client.zadd(keys.run(plan.run_id, part), {"1": 4_000_000_000_000})
+    client.hincrby(keys.run(plan.run_id, "attempts"), "1", -1)
+    control.resume(plan.run_id)
+    assert issue(runs, plan).items == [(1, 1)]
+
+
 def test_an_end_ends_a_pause(runs: RunStore, control: RunControl, make_run: MakeRun) -> None:
     """A run that was canceled while it was paused is not paused any more, and neither pause nor resume brings it back."""
     plan = make_run(2)
