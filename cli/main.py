@@ -19,6 +19,8 @@ _COMMANDS = {
     "run": "cli.commands.run",
     "report": "cli.commands.report",
     "compare": "cli.commands.compare",
+    "watch": "cli.commands.watch",
+    "logs": "cli.commands.logs",
     "pause": "cli.commands.control:pause",
     "resume": "cli.commands.control:resume",
     "cancel": "cli.commands.control:cancel",

@@ -5,12 +5,15 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from cli.pacewords import pace_words
 from cli.text import plain
+from common.schemas.runs import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import TextIO
 
+    from rich.console import RenderableType
     from rich.progress import Progress, TaskID
 
     from cli.watch import Look, Shown, StartedRun
@@ -32,7 +35,7 @@ class Bars:
     def __init__(self, progress: Progress, runs: Sequence[StartedRun]) -> None:
         self._progress = progress
         self._tasks: dict[str, TaskID] = {
-            run.run_id: progress.add_task(plain(run.name, limit=24), total=run.items, passed=0, failed=0, unscored=0)
+            run.run_id: progress.add_task(plain(run.name, limit=24), total=run.items, passed=0, failed=0, unscored=0, words="")
             for run in runs
         }
 
@@ -46,6 +49,7 @@ class Bars:
             passed=summary.passed,
             failed=summary.failed,
             unscored=summary.errored,
+            words="" if look.ended else " · ".join(pace_words(summary)),
         )
 
 
@@ -68,17 +72,14 @@ class Lines:
 
 
 def _line(summary: RunSummary, *, elapsed_s: float) -> str:
+    status = "paused" if summary.paused and summary.status not in ENDED else summary.status
     parts = [
-        f"{plain(summary.name, limit=40)}: {summary.status} {summary.done}/{summary.total}",
+        f"{plain(summary.name, limit=40)}: {status} {summary.done}/{summary.total}",
         f"{summary.passed} passed",
         f"{summary.failed} failed",
         f"{summary.errored} unscored",
+        *pace_words(summary, elapsed_s=elapsed_s),
     ]
-    if elapsed_s > 0 and summary.done:
-        rate = summary.done / elapsed_s
-        parts.append(f"{rate:.1f} items/s")
-        if summary.done < summary.total:
-            parts.append(f"about {(summary.total - summary.done) / rate:.0f} s left")
     return " · ".join(parts)
 
 
@@ -95,23 +96,23 @@ def shown_on(stream: TextIO, runs: Sequence[StartedRun], *, wanted: bool, clock:
 
 
 def bars_on(stream: TextIO) -> Progress:
-    """The layout of live bars; every figure is there from 80 columns on."""
+    """The layout of live bars, and under each what else there is to say; every figure is there from 80 columns on."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.text import Text
 
-    class ItemsPerSecond(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            speed = task.finished_speed or task.speed
-            return Text("" if speed is None else f"{speed:,.0f}/s", no_wrap=True)
+    class Explained(Progress):
+        def get_renderables(self) -> Iterator[RenderableType]:
+            for task in self.tasks:
+                yield self.make_tasks_table([task])
+                if task.fields.get("words"):
+                    yield Text(f"  {task.fields['words']}")
 
     counts = "{task.fields[passed]} passed, {task.fields[failed]} failed, {task.fields[unscored]} unscored"
-    return Progress(
+    return Explained(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=14),  # all columns fit a terminal of 80
         MofNCompleteColumn(),
         TextColumn(counts, markup=False),
-        ItemsPerSecond(),
-        TimeRemainingColumn(),
         console=Console(file=stream),
     )

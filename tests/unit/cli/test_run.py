@@ -280,7 +280,7 @@ def test_progress_is_plain_lines_where_there_is_no_terminal(
     server.polls_until_done = 1
     assert _run(server, eval_file, "--run", "tern") == 0
     err = capsys.readouterr().err
-    assert err.startswith("tern: in_progress 10/10 · 8 passed · 2 failed · 0 unscored\n")
+    assert err.startswith("tern: in_progress 10/10 · 8 passed · 2 failed · 0 unscored · $0.001234 so far\n")
     assert "tern: completed 10/10" in err
     assert "\x1b" not in err
     assert _run(server, eval_file, "--run", "tern", "--no-progress") == 0
