@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from common.crashpoints import crash_point
-from common.errors import KnudgeError, StoreUnavailable
+from common.errors import DeadlineExceeded, KnudgeError, NoLongerWanted, StoreUnavailable
 from common.graders.registry import waits
 from common.observability.logs import log
 from common.schemas.completion import Origin
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from common.schemas.completion import Completion, CompletionRequest
     from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan, StoredSample
+
+_ANSWER_S = 2.0  # what an answer may take at least; a quarter of the time where that is less
 
 
 async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *, deadline_s: float) -> RunItems | None:
@@ -45,7 +48,7 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
         crash_point("evaluate.taken")
         _log_taken(wanted, taken)
         ends_s = min(deadline_s, taken.until_s)  # an item that waited long for its turn is soon somebody else's
-        work = _Work(plan, taken, _while_wanted(judging, taken), ends_s, _origin(plan))
+        work = _Work(plan, taken, _while_wanted(judging, taken, ends_s), ends_s, _origin(plan))
         failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
         crash_point("evaluate.saved")
         if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:
@@ -130,11 +133,20 @@ class _Work:
         return Verdict(name=grader.name, type=grader.type, unscored=reason)
 
 
-def _while_wanted(judging: Judging, taken: TakenItems) -> Judging:
-    """Model calls are made for as long as the run wants any."""
+def _while_wanted(judging: Judging, taken: TakenItems, ends_s: float) -> Judging:
+    """Model calls are begun for as long as the run wants any, and there is time to take their answers."""
+    last_s = ends_s - min(_ANSWER_S, (ends_s - time.monotonic()) / 4)
+
+    def wanted() -> bool:
+        return taken.active and time.monotonic() < last_s
 
     async def complete(request: CompletionRequest, /) -> Completion:
-        return await judging.complete(replace(request, still_wanted=lambda: taken.active, waits=taken.waits))
+        try:
+            return await judging.complete(replace(request, still_wanted=wanted, waits=taken.waits))
+        except NoLongerWanted as error:
+            if taken.active:
+                raise DeadlineExceeded("too little time is left for a call", retry_after_s=1.0) from error
+            raise
 
     return replace(judging, complete=complete)
 
