@@ -7,14 +7,14 @@ import hashlib
 import secrets
 import time
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from common.errors import Conflict, DeadlineExceeded
 from common.schemas.evaluation import Verdict
 from common.store import keys
-from common.store.connect import script, store_errors
+from common.store.scripts import Script, ScriptRunner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,42 +27,53 @@ KEPT_S = 24 * 3600
 _POLL_S = (0.02, 0.5)  # first and longest wait between two looks
 _GRACE_S = 5.0  # how long past its deadline a caller that died keeps others waiting
 
+_CLAIM, _KEEP, _RELEASE = (
+    Script(name, package="common.store") for name in ("claim_evaluation.lua", "keep_verdicts.lua", "release_claim.lua")
+)
+
 
 class HeldClaim:
     """Implements `common.ports.Claim`: ``verdicts`` are those already reached, by grader index."""
 
-    def __init__(self, client: redis.asyncio.Redis, key: str, verdicts: dict[int, Verdict]) -> None:
-        self._client = client
-        self._key = key
-        self.verdicts = verdicts
+    def __init__(self, runner: ScriptRunner, names: list[str], token: str, *, wanted: int) -> None:
+        self._runner = runner
+        self._names = names
+        self._token = token
+        self._wanted = wanted
+        self.verdicts: dict[int, Verdict] = {}
+        self.is_over = False
+
+    def found(self, verdicts: dict[int, Verdict]) -> None:
+        """What the store has already. Where that is everything, nothing is held."""
+        self.verdicts, self.is_over = verdicts, len(verdicts) == self._wanted
 
     async def save(self, verdicts: dict[int, Verdict], /) -> None:
-        """Keep what was reached, for `KEPT_S`; what is there already stays. One trip."""
+        """Keep what was reached, for `KEPT_S`; what is there already stays. One trip, which also lets go of a complete one."""
         if not verdicts:
             return
-        with store_errors():
-            async with self._client.pipeline(transaction=True) as pipe:
-                for grader, verdict in verdicts.items():
-                    value = verdict.model_dump_json(exclude_computed_fields=True, exclude_defaults=True)
-                    pipe.hsetnx(self._key, str(grader), value)
-                pipe.expire(self._key, KEPT_S)
-                await pipe.execute()
+        fields: list[str] = []
+        for grader, verdict in verdicts.items():
+            fields += str(grader), verdict.model_dump_json(exclude_computed_fields=True, exclude_defaults=True)
+        answer = await self._runner.submit(_KEEP, self._names, [self._token, KEPT_S, self._wanted, *fields])
+        self.is_over = answer == [1]
+
+    def let_go(self) -> asyncio.Future[list[Any]]:
+        """Let others have the id; in the order of what was submitted before, whether or not that is awaited."""
+        return self._runner.submit(_RELEASE, self._names[1:], [self._token])
 
 
 class RedisEvaluations:
     """Implements `common.ports.Evaluations`."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-        self._claim = client.register_script(script("common.store", "claim_evaluation.lua"))
-        self._release = client.register_script(script("common.store", "release_claim.lua"))
+        self._runner = ScriptRunner(client)
 
     @asynccontextmanager
     async def claim(self, request: EvaluationRequest, /, *, project: str, deadline_s: float) -> AsyncIterator[HeldClaim]:
         """Hold the `project`'s ``request.evaluation_id`` while judging; `deadline_s` is a point on the monotonic clock.
 
         A concurrent equal request waits here for the first one. When every verdict is there, nothing is held.
-        One trip, and one to let go.
+        One trip, shared with others of the moment, and one to let go of what was not completed.
 
         Raises:
             Conflict: the id was used for a different request.
@@ -70,20 +81,19 @@ class RedisEvaluations:
         """
         evaluation_id, token = request.evaluation_id or "", secrets.token_hex(8)
         names = [keys.evaluation(project, evaluation_id), keys.evaluation_claim(project, evaluation_id)]
-        verdicts = await self._acquire(request, names, token, deadline_s)
+        claim = HeldClaim(self._runner, names, token, wanted=len(request.graders))
         try:
-            yield HeldClaim(self._client, names[0], verdicts)
+            claim.found(await self._acquire(request, names, token, deadline_s))
+            yield claim
         finally:
-            if len(verdicts) < len(request.graders):
-                with store_errors():
-                    await self._release(keys=names[1:], args=[token])
+            if not claim.is_over:
+                await claim.let_go()
 
     async def _acquire(self, request: EvaluationRequest, names: list[str], token: str, deadline_s: float) -> dict[int, Verdict]:
         print_, wait_s = fingerprint(request), _POLL_S[0]
         while (left_s := deadline_s - time.monotonic()) > 0:
             args: list[str | int] = [print_, token, int((left_s + _GRACE_S) * 1000), KEPT_S, len(request.graders)]
-            with store_errors():
-                said, *pairs = await self._claim(keys=names, args=args)
+            said, *pairs = await self._runner.submit(_CLAIM, names, args)
             if said == b"conflict":
                 raise Conflict(
                     f"evaluation_id {request.evaluation_id!r} was used for a different request", pointer="/evaluation_id"
