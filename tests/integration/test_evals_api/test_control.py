@@ -13,7 +13,7 @@ import openai
 import pytest
 from openai.types.evals import RunRetrieveResponse
 
-from common.errors import ProviderRejected
+from common.errors import NoLongerWanted, ProviderRejected
 from common.gateway.gateway import Gateway
 from common.schemas.cloudevent import Event
 from common.schemas.completion import Completion, CompletionRequest
@@ -26,6 +26,7 @@ from common.store.runcontrol import RunControl
 from common.store.verdicts import RedisRunReader
 from functions.evaluate.items import evaluate_items
 from functions.evaluate.single import Judging
+from tests.integration.test_evals_api.conftest import WINDOW
 from tests.integration.test_evals_api.test_canaries import upload
 from tests.integration.test_evals_api.test_idempotency import Caller
 from tests.integration.test_evals_api.test_runs import EQUAL, RIGHT, SILENT, WRONG, dead_letter, make_eval, start
@@ -54,6 +55,8 @@ class Judge:
         world.evaluate = self.evaluate
 
     async def __call__(self, request: CompletionRequest, /) -> Completion:
+        if request.still_wanted is not None and not request.still_wanted():
+            raise NoLongerWanted("the run wants no more")
         self.calls.append(request.model)
         asked = str(request.messages[-1].content)
         if self.refusing and self.refusing in asked:
@@ -87,23 +90,24 @@ def rows(*answers: str) -> list[dict[str, Any]]:
 
 def test_pause_and_resume(world: World) -> None:
     """A paused run says so, starts nothing and comes to its end after it is resumed; both calls can be repeated."""
+    judge = Judge(world)
     world.broker.holding = True
-    run = start(world, make_eval(world), [RIGHT] * 40)
+    run = start(world, make_eval(world, testing_criteria=[QUALITY]), rows(*map(str, range(40))))
+    world.until(lambda: len(world.broker.of(EVALUATION_REQUESTED)) == WINDOW)
     for _ in range(2):
         paused = act(world, run, "pause")
     assert (paused["status"], paused["knudge"]["paused"]) == ("in_progress", True)
     RunRetrieveResponse.model_validate(paused)
-    asked = len(world.broker.of(EVALUATION_REQUESTED))
-    world.tick()
-    assert len(world.broker.of(EVALUATION_REQUESTED)) == asked
     for event in world.broker.seen[:]:
         world.handle(event)
     world.tick()
-    assert world.runs.state(run.id).done == 0, "what was under way was handed back"
+    assert (judge.calls, world.runs.state(run.id).done) == ([], 0), "what was under way was handed back"
+    assert len(world.broker.of(EVALUATION_REQUESTED)) == WINDOW
     world.broker.holding = False
     assert act(world, run, "resume")["knudge"]["paused"] is False
     act(world, run, "resume")
     assert world.finish(run.eval_id, run.id).result_counts.passed == 40
+    assert len(judge.calls) == 40
     for what in ("pause", "resume"):
         assert "completed already" in str(refused(world, run, what))
 
