@@ -6,6 +6,7 @@ simulator at a latency of 20 ms. A *result* is one item's outcome with all of it
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bench.scale_system import System
 
 _WARM_ITEMS = 500
+_BY_SIZE = ("seconds", "page_p95_ms", "items_page_p95_ms", "summary_p95_ms", "bytes_per_result", "cpu_ms_per_item")
 _LATENCY = {"KNUDGE_SIMULATOR_LATENCY_MS": "20"}
 
 
@@ -36,10 +38,10 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(
     *, rounds: int, items: tuple[int, ...], evaluate: tuple[int, ...], model_items: int, window: int, limit_s: float
 ) -> dict[str, float]:
-    """Figures of the largest of `items` under their plain names, and of each with ``_<n>``."""
+    """Figures of the largest of `items` under their plain names; where there are several, some of each with ``_<n>``."""
     del rounds  # one run is long enough
     environment = {"KNUDGE_RUN_WINDOW": str(window)} if window else {}
-    figures: dict[str, float] = {}
+    figures = {"load_before": os.getloadavg()[0]}
     until_s = time.monotonic() + limit_s
     for number, processes in enumerate(evaluate):
         with running(limit_s=until_s - time.monotonic(), evaluate=processes, environment=environment) as system:
@@ -65,7 +67,9 @@ def _sizes(system: System, sizes: tuple[int, ...]) -> dict[str, float]:
     figures: dict[str, float] = {}
     for items in sorted(sizes):
         found = _measured(system, items, CHECKS, looked_at=True)
-        figures |= found | {f"{name}_{items}": value for name, value in found.items()}
+        figures |= found
+        if len(sizes) > 1:
+            figures |= {f"{name}_{items}": found[name] for name in _BY_SIZE}
     return figures
 
 
@@ -99,13 +103,10 @@ def _report(figures: dict[str, float]) -> None:
     """By program what the largest run took, and all that is no program's."""
     parts = ("cpu_ms_per_item", "rss_max_mib", "rss_growth_mib")
     programs = [name.removeprefix("rss_max_mib_") for name in figures if name.startswith("rss_max_mib_")]
-    shown = [name for name in programs if not name.rpartition("_")[2].isdigit()]
-    show(["program", *parts], [[name, *(figures.get(f"{part}_{name}", "") for part in parts)] for name in shown])
+    show(["program", *parts], [[name, *(figures.get(f"{part}_{name}", "") for part in parts)] for name in programs])
     print()
-    others = {
-        name: value for name, value in figures.items() if not any(f"{part}_{p}" in name for part in parts for p in programs)
-    }
-    show(["figure", "value"], sorted(others.items()))
+    by_program = {f"{part}_{program}" for part in parts for program in programs}
+    show(["figure", "value"], sorted((name, value) for name, value in figures.items() if name not in by_program))
 
 
 def _metered(meter: Meter, items: int) -> dict[str, float]:
