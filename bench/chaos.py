@@ -19,7 +19,7 @@ Figures, those of the synchronous broker with ``sync_`` before the name:
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ import orjson
 
 from bench.chaos_monkey import VICTIMS, Monkey
 from bench.chaos_oracle import account, delivered, differences, shown, summarised
-from bench.chaos_system import running
+from bench.chaos_system import Times, running
 from bench.table import show
 
 if TYPE_CHECKING:
@@ -99,13 +99,14 @@ def compared(calm: dict[str, float], rough: dict[str, float]) -> dict[str, float
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One run. ``chaos``: processes are killed, and the broker misbehaves. ``provider``: changes to the provider's faults."""
+    """One run. ``chaos``: processes are killed every ``kill_every_s`` (from, to), and the broker misbehaves."""
 
     items: int
     mode: str
     seed: int
     chaos: bool = False
     kill_every_s: tuple[float, float] = _KILL_EVERY_S
+    times: Times = field(default_factory=Times)
 
     @property
     def limit_s(self) -> float:
@@ -121,12 +122,13 @@ class Trial:
 def trial(wanted: Trial) -> dict[str, float]:
     """Run once, and ask the oracles."""
     faults = f"{_BROKER},seed={wanted.seed}" if wanted.chaos else ""
-    with running(broker_mode=wanted.mode, broker_faults=faults, provider={**_PROVIDER, "seed": wanted.seed}) as system:
+    provider = {**_PROVIDER, "seed": wanted.seed}
+    with running(provider=provider, broker_mode=wanted.mode, broker_faults=faults, times=wanted.times) as system:
         item_ids = [f"{'chaos' if wanted.chaos else 'calm'}-{number}" for number in range(wanted.items)]
-        run_id = _start(system, item_ids, Random(wanted.seed))
+        run_id = start(system, item_ids, Random(wanted.seed))
         journey = Journey(system, run_id, wanted)
         journey.travel()
-        return {**journey.figures(), **_judged(system, run_id, item_ids), **_transport(system, run_id)}
+        return {**journey.figures(), **judged(system, run_id, item_ids), **_transport(system, run_id)}
 
 
 class Journey:
@@ -178,7 +180,7 @@ class Journey:
             self._ended_s = time.monotonic()
 
 
-def _start(system: System, item_ids: list[str], rng: Random) -> str:
+def start(system: System, item_ids: list[str], rng: Random) -> str:
     """Make the eval, its data and a run of it, as a user does; returns the run's id."""
     schema = {"type": "object", "properties": {"id": {"type": "string"}, "reference": {"type": "string"}}}
     config = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
@@ -239,7 +241,8 @@ def _is_quiet(system: System) -> bool:
         return False
 
 
-def _judged(system: System, run_id: str, item_ids: list[str]) -> dict[str, float]:
+def judged(system: System, run_id: str, item_ids: list[str]) -> dict[str, float]:
+    """What the oracles say of a run of `item_ids`."""
     summary, rows = system.get("aggregate", f"/runs/{run_id}"), list(_rows(system, run_id))
     found = delivered(rows, item_ids)
     wrong = differences(summarised(rows, summary["graders"]), shown(summary))

@@ -1,8 +1,4 @@
-"""The local runtime as `bench.chaos` needs it: several processes of a function, short times, a provider that keeps an account.
-
-Times are shorter than the manifests' so that a run of a minute sees what happens to longer ones, and nest as they do: a call to
-the model 2 s, an event's deadline 6 s, a delivery 8 s, a lease 10 s; the reconciler's tick comes every 5 s.
-"""
+"""The local runtime as `bench.chaos` needs it: several processes a function, short times, a provider that keeps an account."""
 
 from __future__ import annotations
 
@@ -30,12 +26,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _MODEL = "simulator:judge"
-_MODEL_S, _DEADLINE_S, _DELIVERY_S, _LEASE_S, _TICK_S = 2, 6, 8, 10, 5
 _RPM = 600_000  # far above what is asked: refusals at random teach nothing about the pace that a provider allows
 _SCALE = {"evaluate": 2, "aggregate": 2}
 _SPAN = 20  # ports
 _HTTP_S = 30.0
 _NOT_INHERITED = ("KNUDGE_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "OPENROUTER_")
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """In seconds, shorter than the manifests', so that a run of a minute sees what happens to longer ones.
+
+    They nest as those do: a call to the model, an event's deadline, a delivery, a lease. ``tick_s`` is the reconciler's.
+    """
+
+    model_s: int = 5
+    deadline_s: int = 12
+    delivery_s: int = 14
+    lease_s: int = 15
+    tick_s: int = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +73,21 @@ class System:
 
 
 @contextmanager
-def running(*, broker_mode: str, broker_faults: str, provider: Mapping[str, float]) -> Iterator[System]:
-    """A system that is ready, and stopped on the way out; its data are gone then."""
+def running(
+    *,
+    provider: Mapping[str, float],
+    broker_mode: str = "async",
+    broker_faults: str = "",
+    times: Times = Times(),
+    **environment: str,
+) -> Iterator[System]:
+    """A system that is ready, and stopped on the way out; its data are gone then. With ``KNUDGE_REDIS_URL`` it has no store."""
     with tempfile.TemporaryDirectory(prefix="knudge-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
-        settings = Settings.from_env(_environment(folder))
-        manifests = _quicker(folder / "manifests")
-        options = Options(_config(settings, folder), folder / "homes", broker_mode, broker_faults, _SCALE, manifests)
+        settings = Settings.from_env(_environment(folder, times) | environment)
+        manifests = _quicker(folder / "manifests", times)
+        config = _config(settings, folder, times)
+        options = Options(config, folder / "homes", broker_mode, broker_faults, _SCALE, manifests)
         programs = [_changed(program) for program in plan(settings, read_wiring(manifests), options)]
         supervisor = Supervisor(programs, folder, restart=True)
         with supervisor.running(), httpx.Client(timeout=_HTTP_S) as http:
@@ -79,22 +96,22 @@ def running(*, broker_mode: str, broker_faults: str, provider: Mapping[str, floa
             yield system
 
 
-def _environment(folder: Path) -> dict[str, str]:
+def _environment(folder: Path, times: Times) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return {
         **inherited,
         "KNUDGE_PORT_BASE": str(_free_base()),
         "KNUDGE_DATA_DIR": str(folder),
-        "KNUDGE_DEADLINE_S": str(_DEADLINE_S),
-        "KNUDGE_LEASE_S": str(_LEASE_S),
+        "KNUDGE_DEADLINE_S": str(times.deadline_s),
+        "KNUDGE_LEASE_S": str(times.lease_s),
     }
 
 
-def _quicker(folder: Path) -> Path:
+def _quicker(folder: Path, times: Times) -> Path:
     """The manifests with a quicker reconciler and shorter deliveries of `evaluate`'s events."""
     shutil.copytree(BASE, folder)
-    _edit(folder / "reconciler.yaml", r"schedule: .*", f'schedule: "*/{_TICK_S} * * * * *"')
-    _edit(folder / "triggers.yaml", r"timeout: PT\d{3}S", f"timeout: PT{_DELIVERY_S}S")  # the others' are below 100 s
+    _edit(folder / "reconciler.yaml", r"schedule: .*", f'schedule: "*/{times.tick_s} * * * * *"')
+    _edit(folder / "triggers.yaml", r"timeout: PT\d{3}S", f"timeout: PT{times.delivery_s}S")  # the others' are below 100 s
     return folder
 
 
@@ -105,12 +122,12 @@ def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _config(settings: Settings, folder: Path) -> Path:
+def _config(settings: Settings, folder: Path, times: Times) -> Path:
     path = folder / "gateway.json"
     price = {"input_per_mtok_usd": INPUT_MICROUSD, "output_per_mtok_usd": OUTPUT_MICROUSD}
     config = {
         "providers": {"simulator": {"kind": "simulator", "base_url": f"{settings.public_urls['simulator']}/v1"}},
-        "models": {_MODEL: {"timeout_s": _MODEL_S, "rpm": _RPM, "price": price}},
+        "models": {_MODEL: {"timeout_s": times.model_s, "rpm": _RPM, "price": price}},
         "routes": {"judge": {"models": [_MODEL]}},
     }
     path.write_bytes(orjson.dumps(config))
