@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.errors import DeadlineExceeded, KnudgeError
 from common.graders.context import GradeContext
+from common.graders.passmarks import check_pass_mark
 from common.graders.registry import grade, refuse, waits
 from common.graders.template import missing_item_variables
 from common.observability.metrics import VERDICTS
@@ -107,6 +108,7 @@ def check(request: EvaluationRequest) -> None:
     for index, grader in enumerate(request.graders):
         pointer = f"/graders/{index}"
         refuse(grader, pointer=pointer)
+        check_pass_mark(grader, pointer=pointer)
         missing_item_variables(grader, request.item, pointer=pointer)
 
 

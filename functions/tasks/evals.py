@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from common.errors import InvalidInput, Unsupported
+from common.graders.passmarks import check_pass_mark
 from common.graders.registry import refuse
 from common.graders.template import check_templates
 from common.schemas import evals as api
@@ -79,6 +80,7 @@ def _check_graders(graders: Sequence[Grader], config: api.CustomDataSourceConfig
     for number, grader in enumerate(graders):
         pointer = f"/testing_criteria/{number}"
         refuse(grader, pointer=pointer)
+        check_pass_mark(grader, pointer=pointer)
         check_templates(grader, item_schema=config.item_schema, pointer=pointer)
         if places.setdefault(grader.name, number) != number:
             message = f"testing_criteria[{places[grader.name]}] has this name too; results are told apart by it"
