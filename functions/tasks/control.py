@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse
-from common.errors import InvalidInput, KnudgeError, NotFound
+from common.errors import Conflict, InvalidInput, KnudgeError, NotFound
 from common.observability.logs import log
 from common.schemas import evals as api
 from common.schemas.runs import ENDED
@@ -101,14 +101,15 @@ class ControlRoutes:
         return self._respond(plan)
 
     def retry(self, request: Request) -> Response:
-        """``POST …/retry``. A run that is being opened by a retry already stays as it is."""
+        """``POST …/retry``. A run that is being opened by the same retry already stays as it is."""
         plan = self._plan(request)
         codes = parse(request.body, api.RunRetry).codes if request.body else None
         snapshot = self.runs.snapshot_of(plan)
         if snapshot.state.ended:
             check_retry(snapshot, codes or ())
-            self.control.begin_retry(plan.run_id, codes or ())
-        elif snapshot.state.retry is None:
+            if self.control.begin_retry(plan.run_id, codes or ()) not in ENDED:
+                raise Conflict("another retry of the run has just begun")
+        elif snapshot.state.retry is None or snapshot.state.retry.codes != frozenset(codes or ()):
             raise InvalidInput(f"the run is {snapshot.state.status}; what has no score can be retried when it has ended")
         self._advance(plan, request)
         return self._respond(plan)
