@@ -60,6 +60,8 @@ class State:
     ended_at: int | None = None
     error: Unscored | None = None
     stopped: Stopped | None = None
+    paused: bool = False
+    generation: int = 1
 
 
 Item = tuple[StoredSample | None, list[Verdict]]
