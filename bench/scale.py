@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from bench.scale_meter import Meter
-from bench.scale_reads import export, reads
+from bench.scale_reads import Finished, export, reads
 from bench.scale_system import CHECKS, JUDGE, running
 from bench.table import show
 
@@ -50,12 +50,12 @@ def run(
                 figures |= _sizes(system, items)
                 rate = figures["items_per_s"]
             else:
-                rate = _measured(system, items[-1], CHECKS)["items_per_s"]
+                rate = _measured(system, max(items), CHECKS)[0]["items_per_s"]
         figures[f"items_per_s_evaluate_{processes}"] = rate
     if model_items:
         with running(limit_s=until_s - time.monotonic(), environment={**environment, **_LATENCY}) as system:
             _measured(system, _WARM_ITEMS, JUDGE)
-            found = _measured(system, model_items, JUDGE)
+            found, _ = _measured(system, model_items, JUDGE)
             figures |= {
                 f"model_{name}": value for name, value in found.items() if name.startswith(("items_", "seconds", "cpu_"))
             }
@@ -64,17 +64,18 @@ def run(
 
 
 def _sizes(system: System, sizes: tuple[int, ...]) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    for items in sorted(sizes):
-        found = _measured(system, items, CHECKS, looked_at=True)
-        figures |= found
-        if len(sizes) > 1:
-            figures |= {f"{name}_{items}": found[name] for name in _BY_SIZE}
+    measured = {items: _measured(system, items, CHECKS) for items in sorted(sizes)}
+    seen = reads(system, [run for _, run in measured.values()])
+    by_size = {items: figures | seen[items] for items, (figures, _) in measured.items()}
+    largest = max(sizes)
+    figures = by_size[largest] | export(system, measured[largest][1].run_id)
+    if len(sizes) > 1:
+        figures |= {f"{name}_{items}": found[name] for items, found in by_size.items() for name in _BY_SIZE}
     return figures
 
 
-def _measured(system: System, items: int, graders: list[dict[str, Any]], *, looked_at: bool = False) -> dict[str, float]:
-    """Upload and run; with `looked_at` also pages and the export of the outcome."""
+def _measured(system: System, items: int, graders: list[dict[str, Any]]) -> tuple[dict[str, float], Finished]:
+    """Upload and run."""
     empty, began = system.used_bytes(), time.perf_counter()
     with Meter(system.pids()) as uploading:
         file_id = system.upload(items)
@@ -93,10 +94,8 @@ def _measured(system: System, items: int, graders: list[dict[str, Any]], *, look
     figures |= {"seconds": seconds, "items_per_s": items / seconds}
     figures["bytes_per_result"] = (system.used_bytes() - stored) / items
     figures |= _metered(meter, items)
-    if looked_at:
-        figures |= reads(system, eval_id, run_id, items) | export(system, run_id)
     print(f"{items} items: {seconds:.1f} s, {figures['items_per_cpu_s']:.0f} items per CPU second", flush=True)
-    return figures
+    return figures, Finished(eval_id, run_id, items)
 
 
 def _report(figures: dict[str, float]) -> None:
