@@ -182,14 +182,19 @@ class Journey:
 
 def start(system: System, item_ids: list[str], rng: Random) -> str:
     """Make the eval, its data and a run of it, as a user does; returns the run's id."""
-    schema = {"type": "object", "properties": {"id": {"type": "string"}, "reference": {"type": "string"}}}
-    config = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
-    made = system.post("tasks", "/v1/evals", json={"data_source_config": config, "testing_criteria": _criteria()})
+    made = system.post("tasks", "/v1/evals", json=eval_body())
     upload = {"file": ("items.jsonl", b"\n".join(_lines(item_ids, rng)))}
     file = system.post("tasks", "/v1/files", data={"purpose": "evals"}, files=upload)
     source = {"type": "jsonl", "source": {"type": "file_id", "id": file["id"]}}
     run_id: str = system.post("tasks", f"/v1/evals/{made['id']}/runs", json={"data_source": source})["id"]
     return run_id
+
+
+def eval_body() -> dict[str, Any]:
+    """What creates the bench's eval."""
+    schema = {"type": "object", "properties": {"id": {"type": "string"}, "reference": {"type": "string"}}}
+    config = {"type": "custom", "item_schema": schema, "include_sample_schema": True}
+    return {"data_source_config": config, "testing_criteria": _criteria()}
 
 
 def _criteria() -> list[dict[str, Any]]:
