@@ -5,22 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cli.text import plain
+from common.schemas.progress import WAIT_WORDS
 from functions.aggregate import amounts
 
 if TYPE_CHECKING:
-    from common.schemas.progress import RunProgress, WaitingFor, WaitReason
+    from common.schemas.progress import RunProgress, WaitingFor
     from common.schemas.runs import RunSummary
 
-_WAITS: dict[WaitReason, str] = {
-    "rate_limit": "the rate limit",
-    "concurrency": "a free call",
-    "breaker": "the breaker",
-    "budget": "money in the budget",
-    "provider": "the provider",
-    "broker": "the broker",
-    "store": "the store",
-    "paused": "somebody to resume it",
-}
 _SHOWN = 3
 
 
@@ -51,7 +42,7 @@ def waiting_words(progress: RunProgress | None) -> str:
 
 
 def _wait(wait: WaitingFor) -> str:
-    return _WAITS[wait.reason] + (f" of {plain(wait.model, limit=60)}" if wait.model else "")
+    return WAIT_WORDS[wait.reason] + (f" of {plain(wait.model, limit=60)}" if wait.model else "")
 
 
 def _cost(summary: RunSummary, progress: RunProgress | None) -> list[str]:

@@ -38,7 +38,6 @@ _ERRORS = {
     "overloaded": "No capacity now: all places of this process are taken, or a model's limits leave none in time.",
     "store_unavailable": "Redis is away.",
     "misconfigured": "The operator's gateway file is wrong; the function is not ready until it is mended.",
-    "no_longer_wanted": "The run was paused or has ended while the call waited for its turn.",
     "no_longer_wanted": "The run was paused, or has ended, while a call of it waited for its turn.",
     "deadline_exceeded": "The caller's deadline passed first.",
     "budget_exhausted": "A hard budget is spent.",
@@ -309,7 +308,7 @@ def cluster_metrics() -> str:
     from functions.health.status import CallersStatus, ModelStatus, RunsStatus, StoreStatus
 
     runs = RunsStatus(
-        active=1, sampled=1, by_status={"queued": 1}, items=1, items_done=0, items_outstanding=0, oldest_age_s=None
+        active=1, sampled=1, by_status={"queued": 1}, items=1, items_done=0, items_outstanding=0, oldest_age_s=0
     )
     model = ModelStatus(
         model="-",

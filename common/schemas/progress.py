@@ -8,6 +8,16 @@ from common.schemas.base import Model
 
 WaitReason = Literal["rate_limit", "concurrency", "breaker", "budget", "provider", "broker", "store", "paused"]
 WAIT_REASONS: frozenset[str] = frozenset(get_args(WaitReason))
+WAIT_WORDS: dict[WaitReason, str] = {
+    "rate_limit": "the rate limit",
+    "concurrency": "a free call",
+    "breaker": "the breaker",
+    "budget": "money in the budget",
+    "provider": "the provider",
+    "broker": "the broker",
+    "store": "the store",
+    "paused": "somebody to resume it",
+}
 
 
 class WaitingFor(Model):

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from common.schemas.progress import WAIT_WORDS
 from functions.aggregate import amounts, charts
 from functions.aggregate.legible import Legible, legible, one_line
 from functions.aggregate.page import BINARY_TYPES, stylesheet, template
@@ -108,6 +109,7 @@ def render(summary: RunSummary, *, load: Load, unscored: Iterable[UnscoredVerdic
         unscored=[_unscored_view(found) for found in islice(unscored, UNSCORED_SHOWN)],
         unscored_total=sum(grader.unscored for grader in summary.graders),
         elapsed_s=_elapsed_s(summary, rendered_at),
+        wait_words=WAIT_WORDS,
         rendered_at=rendered_at,
         width=charts.WIDTH,
         margin=charts.MARGIN,

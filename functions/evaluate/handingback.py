@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from common.errors import (
-    BreakerOpen,
-    DeadlineExceeded,
-    KnudgeError,
-    NoLongerWanted,
-    Overloaded,
-    ProviderError,
-    ProviderRateLimited,
-)
+from common.errors import BreakerOpen, KnudgeError, NoLongerWanted, Overloaded, ProviderError, ProviderRateLimited
 from common.observability.logs import log
 from common.ports import HandBack
 
@@ -53,7 +45,7 @@ def log_items(run_id: str, done: list[int], back: Mapping[int, HandBack]) -> Non
 
 
 def _reason(failure: KnudgeError) -> WaitReason:
-    if isinstance(failure, (ProviderRateLimited, DeadlineExceeded)):  # a deadline passes where a call waits for leave too long
+    if isinstance(failure, ProviderRateLimited):
         return "rate_limit"
     if isinstance(failure, Overloaded):
         return _LIMITS.get(failure.limit, "rate_limit")

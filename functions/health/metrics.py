@@ -44,6 +44,10 @@ def run_metrics(runs: RunsStatus, dead_letters: int) -> Iterator[Metric]:
     for state, count in (("done", runs.items_done), ("outstanding", runs.items_outstanding), ("waiting", max(0, waiting))):
         items.add_metric([state], count)
     yield items
+    if runs.oldest_age_s is not None:
+        yield GaugeMetricFamily(
+            "knudge_runs_oldest_age_seconds", "Since the oldest of them was created.", value=runs.oldest_age_s
+        )
     yield GaugeMetricFamily("knudge_dead_letters", "Undeliverable events that belong to no known run.", value=dead_letters)
 
 

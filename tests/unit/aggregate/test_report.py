@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from common.schemas.canaries import CanaryFailure, CanarySummary
 from common.schemas.evaluation import Unscored, Usage
+from common.schemas.progress import RunProgress, WaitingFor
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, Sides, SideSum, WorstItem
 from common.schemas.stopping import Stopped
 from functions.aggregate.page import content_security_policy
@@ -150,6 +151,20 @@ def test_banners(summary: RunSummary, change: dict[str, Any], told: str) -> None
     page = page_of(summary.model_copy(update=change))
     assert told in page.text
     assert page.text.index(told) < page.text.index("Outcome")
+
+
+def _going(summary: RunSummary, model: str) -> Page:
+    waits = [WaitingFor(reason="rate_limit", model=model, since=1, items=3), WaitingFor(reason="broker", since=2)]
+    now = RunProgress(items_per_s=1.25, eta_s=75, cost_projected_usd=0.0125, waiting_for=waits)
+    return page_of(summary.model_copy(update={"status": "in_progress", "done": 4, "ended_at": None, "progress": now}))
+
+
+def test_a_run_under_way_says_how_it_gets_on(summary: RunSummary) -> None:
+    """Pace, end, cost to expect and what is waited for stand at the top; a model's name is only text there."""
+    text = " ".join(_going(summary, "lab:judge-1").text.split())
+    assert "1.2 items/s in the last minute, about 1 min 15 s left. About $0.01 in all" in text
+    assert "Waiting for the rate limit of lab:judge-1 , the broker." in text
+    assert _going(summary, HOSTILE[0]).shape == _going(summary, "harmless").shape
 
 
 def test_unknown_cost_stays_unknown(summary: RunSummary) -> None:

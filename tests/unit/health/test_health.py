@@ -167,6 +167,7 @@ async def test_runs_under_way_are_counted(settings: Settings, client: redis.Redi
     assert body["dead_letters"] == 1
     found = samples(handler)
     assert found["knudge_runs_active", "in_progress"] == 2
+    assert found["knudge_runs_oldest_age_seconds",] >= 0
     assert (found["knudge_run_items", "outstanding"], found["knudge_run_items", "waiting"]) == (6, 6)
     RunStore(client).cancel(run_id)
     assert page(handler)[1]["runs"]["by_status"] == {"canceled": 1, "in_progress": 1}
