@@ -29,27 +29,16 @@ MAX_MESSAGE = 300
 _MASK = "[redacted]"
 
 # Classes by name, so that this table costs no import of the stack it describes. The first class of an exception's MRO that
-# stands here decides, and the deepest cause is asked first: httpx-aiohttp reports refused and reset connections as
-# httpx.ConnectTimeout, while their cause still says what they were.
+# stands here decides, and the deepest cause is asked first: it says what a broken connection or body was broken by.
 FOREIGN: dict[str, type[ProviderError]] = {
     "aiohttp.ServerTimeoutError": ProviderTimeout,
     "aiohttp.InvalidURL": ProviderRejected,
+    "aiohttp.ContentEncodingError": MalformedReply,
     "aiohttp.ClientPayloadError": ProviderUnavailable,
     "aiohttp.ClientError": ProviderUnavailable,
     "aiohttp.BadHttpMessage": ProviderUnavailable,
     "builtins.TimeoutError": ProviderTimeout,
     "builtins.OSError": ProviderUnavailable,
-    "httpx.TimeoutException": ProviderTimeout,
-    "httpx.NetworkError": ProviderUnavailable,
-    "httpx.ProtocolError": ProviderUnavailable,
-    "httpx.ProxyError": ProviderUnavailable,
-    "httpx.UnsupportedProtocol": ProviderRejected,
-    "httpx.InvalidURL": ProviderRejected,
-    "httpx.TooManyRedirects": ProviderRejected,
-    "httpx.DecodingError": MalformedReply,
-    "httpx.HTTPError": ProviderError,
-    "httpx.StreamError": ProviderError,
-    "httpx.CookieConflict": ProviderError,
 }
 _WORDS = {
     ProviderTimeout: "did not answer in time",
@@ -123,7 +112,7 @@ _SERVER_ERROR = 500
 
 
 def from_exception(error: BaseException, *, model: str) -> ProviderError:
-    """Our error for an exception of httpx, aiohttp or the socket; the caller raises it ``from`` the original."""
+    """Our error for an exception of aiohttp or the socket; the caller raises it ``from`` the original."""
     kind = next((found for cause in _causes(error) if (found := _kind_of(cause))), ProviderError)
     return kind(f"{model}: the provider {_WORDS[kind]}", model=model)
 

@@ -1,4 +1,4 @@
-"""The HTTP client under all providers: httpx over aiohttp's transport, made on first use, one for each event loop.
+"""The HTTP client under all providers: aiohttp, made on first use, one for each event loop.
 
 Timeouts, body limits and error translation live here, so that a provider's file holds its wire format and nothing else.
 """
@@ -6,7 +6,6 @@ Timeouts, body limits and error translation live here, so that a provider's file
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from common.providers.rates import rate_hints
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
-    import httpx
+    import aiohttp
 
     from common.errors import RateHints
 
@@ -75,7 +74,7 @@ class Http:
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
         self._now = now
-        self._client: httpx.AsyncClient | None = None
+        self._session: aiohttp.ClientSession | None = None
 
     async def fetch(self, call: Call) -> Reply:
         """POST ``call.body`` as JSON, or GET without one. Raises `ProviderError`."""
@@ -84,7 +83,8 @@ class Http:
                 content = await _read(response, MAX_REPLY_BYTES, call.model)
         except _foreign() as error:
             raise from_exception(error, model=call.model) from error
-        return Reply(_object(content, call.model), response.headers, rate_hints(response.headers, now_s=self._now()))
+        headers = _headers(response)
+        return Reply(_object(content, call.model), headers, rate_hints(headers, now_s=self._now()))
 
     async def events(self, call: Call) -> AsyncGenerator[ServerEvent]:
         """Server-sent events of the answer to a POST. Closing the iterator closes the connection. Raises `ProviderError`."""
@@ -93,8 +93,8 @@ class Http:
         patience_s = asyncio.get_running_loop().time() + call.timeout_s
         try:
             async with self._answer(call, answer_by_s=patience_s) as response:
-                parser = EventParser(call.model, rate_hints(response.headers, now_s=self._now()))
-                chunks = response.aiter_bytes()
+                parser = EventParser(call.model, rate_hints(_headers(response), now_s=self._now()))
+                chunks = response.content.iter_any()
                 while chunk := await _next(chunks, patience_s):
                     for event in parser.feed(chunk):
                         yield event
@@ -104,33 +104,31 @@ class Http:
 
     async def aclose(self) -> None:
         """Close every connection. A later call opens new ones."""
-        client, self._client = self._client, None
-        if client is not None:
-            await client.aclose()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
 
     @asynccontextmanager
-    async def _answer(self, call: Call, *, answer_by_s: float | None = None) -> AsyncIterator[httpx.Response]:
-        client = self._open()
+    async def _answer(self, call: Call, *, answer_by_s: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
         content = None if call.body is None else _encoded(call.body)
-        request = client.build_request("GET" if content is None else "POST", call.url, content=content, headers=call.headers)
+        method = "GET" if content is None else "POST"
+        request = self._open().request(method, call.url, data=content, headers=call.headers, allow_redirects=False)
         async with asyncio.timeout_at(answer_by_s):
-            response = await client.send(request, stream=True)
-        try:
-            if response.status_code != _OK:
+            response = await request
+        async with response:
+            if response.status != _OK:
                 raise await self._refusal(response, call)
             yield response
-        finally:
-            await response.aclose()
 
-    async def _refusal(self, response: httpx.Response, call: Call) -> ProviderError:
+    async def _refusal(self, response: aiohttp.ClientResponse, call: Call) -> ProviderError:
         try:
             body = orjson.loads(await _read(response, _MAX_ERROR_BYTES, call.model))
         except (orjson.JSONDecodeError, MalformedReply):
             body = None
         return from_status(
-            response.status_code,
+            response.status,
             body,
-            headers=response.headers,
+            headers=_headers(response),
             model=call.model,
             secret=call.secret,
             now_s=self._now(),
@@ -140,20 +138,20 @@ class Http:
         """The error that a vendor reports within a 200, as OpenRouter does, or as an event of a stream."""
         return from_status(0, body, headers={}, model=call.model, secret=call.secret, now_s=self._now())
 
-    def _open(self) -> httpx.AsyncClient:
-        if self._client is None:
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
             import httpx
-            from httpx_aiohttp import AiohttpTransport
 
-            # It logs every request's URL at INFO, and a URL may hold what is nobody's business.
-            logging.getLogger("httpx").setLevel(logging.WARNING)
-            limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, keepalive_expiry=_KEEPALIVE_S)
-            self._client = httpx.AsyncClient(
-                transport=AiohttpTransport(limits=limits),
-                timeout=None,  # noqa: S113 -- asyncio.timeout above bounds the whole exchange, these would only its parts
+            # The certificates of certifi, or those that SSL_CERT_FILE names: an image may have none of its own.
+            tls = httpx.create_ssl_context()
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_S, ssl=tls),
+                cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"user-agent": "knudge", "accept-encoding": "identity", "content-type": "application/json"},
+                timeout=aiohttp.ClientTimeout(),  # asyncio.timeout above bounds the whole exchange, these would only its parts
             )
-        return self._client
+        return self._session
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
@@ -165,16 +163,12 @@ def _encoded(body: Mapping[str, Any]) -> bytes:
 
 def _foreign() -> tuple[type[Exception], ...]:
     import aiohttp
-    import httpx
 
-    return (
-        httpx.HTTPError,
-        httpx.InvalidURL,
-        httpx.StreamError,
-        aiohttp.ClientError,
-        aiohttp.http.HttpProcessingError,
-        OSError,
-    )
+    return (aiohttp.ClientError, aiohttp.http.HttpProcessingError, OSError)
+
+
+def _headers(response: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in response.headers.items()}
 
 
 async def _next(chunks: AsyncIterator[bytes], read_by_s: float) -> bytes:
@@ -182,10 +176,10 @@ async def _next(chunks: AsyncIterator[bytes], read_by_s: float) -> bytes:
         return await anext(chunks, b"")
 
 
-async def _read(response: httpx.Response, limit: int, model: str) -> bytes:
+async def _read(response: aiohttp.ClientResponse, limit: int, model: str) -> bytes:
     parts: list[bytes] = []
     size = 0
-    async for chunk in response.aiter_bytes():
+    async for chunk in response.content.iter_any():
         size += len(chunk)
         if size > limit:
             raise MalformedReply(f"{model}: the provider's answer is longer than {limit} bytes", model=model, status=_OK)
