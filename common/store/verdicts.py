@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from common.store.results import Loaded
 
 _PLANS_KEPT = 64
-_HELD_MS = 6_000
+_HELD_MS = 2_500  # renewed five times meanwhile; a broker that tries again after 1 and 2 s finds it free
 _LOOK_S = 0.5
 _SAVE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, *[1.6] * 18)  # about half a minute in all
 _BUSY_S = 1.0  # after which a second delivery of the same event may ask again

@@ -96,7 +96,7 @@ async def test_what_a_killed_process_held_is_free_again(aclient: redis.asyncio.R
     claim = keys.run_claim(plan.run_id, 0, "")
     async with reader.take(plan, wanted(plan, 0)):
         await aclient.pexpire(claim, 1_500)
-        await until(lambda: aclient.pttl(claim), lambda left: left > 3_000)
+        await until(lambda: aclient.pttl(claim), lambda left: left > 2_000)
     await until(lambda: aclient.exists(claim), lambda there: not there)
 
 
