@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bench.scale_system import System
 
 _WARM_ITEMS = 500
-_BY_SIZE = ("seconds", "page_p95_ms", "items_page_p95_ms", "summary_p95_ms", "bytes_per_result", "cpu_ms_per_item")
+_BY_SIZE = ("seconds", "page_p95_ms", "items_page_p95_ms", "summary_p95_ms", "cpu_ms_per_item")
 _LATENCY = {"KNUDGE_SIMULATOR_LATENCY_MS": "20"}
 
 
