@@ -44,7 +44,7 @@ def test_numbers_that_cannot_be_read_back_are_refused(client: redis.Redis, numbe
             writer.write_object({"item": {"n": [number]}})
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     lines=st.lists(st.tuples(objects, terminators), max_size=70),
     lead=st.sampled_from([b"", b"\n", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n \n"]),

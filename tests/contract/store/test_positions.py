@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import redis
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     bits=st.sets(st.integers(0, 70_000), max_size=40),
     after=st.none() | st.integers(-1, 70_100),

@@ -31,7 +31,7 @@ def unpacked(vector: bytes) -> list[float | None]:
     return [None if math.isnan(value) else value for value in values]
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(scores=st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=60), order=st.randoms(use_true_random=False))
 def test_a_vector_holds_every_score_bit_for_bit(
     client: redis.Redis, runs: RunStore, make_run: MakeRun, scores: list[tuple[float | None, float | None]], order: object

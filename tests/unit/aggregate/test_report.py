@@ -71,7 +71,7 @@ def test_hostile_text_is_only_text(summary: RunSummary, item: Build, text: str) 
     assert everything(summary, item, text).shape == everything(summary, item, "harmless").shape
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(text=st.text(alphabet=st.characters(exclude_categories=()), min_size=1, max_size=30).filter(str.strip))
 def test_any_text_is_only_text(summary: RunSummary, item: Build, text: str) -> None:
     """No text at all changes the page's structure."""

@@ -77,7 +77,7 @@ def statistics() -> Statistics:
     return Statistics(Records(RunStore(client), ResultStore(client), public_url=""))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(RANKING_ROWS)
 def test_any_comparisons_get_an_answer_or_a_reason(statistics: Statistics, rows: list[Any]) -> None:
     """Whatever the rows are, they are ranked without a figure that is no number, or the wrong one is named."""
@@ -90,7 +90,7 @@ def test_any_comparisons_get_an_answer_or_a_reason(statistics: Statistics, rows:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(AGREEMENT_ROWS)
 def test_any_ratings_get_an_answer_or_a_reason(statistics: Statistics, rows: list[Any]) -> None:
     """The same for pairs of values and for lists of ratings."""

@@ -5,7 +5,7 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -150,7 +150,6 @@ def test_data_inside_a_document_keeps_its_place() -> None:
     assert refusal(lambda: validate({"limit": []}, Query, pointer="/data")).pointer == "/data/limit"
 
 
-@settings(deadline=None)
 @given(JSON)
 def test_any_json_is_taken_or_refused_with_a_place(document: Any) -> None:
     """Whatever JSON comes, it is valid or refused; the pointer's parent is really in the document."""
@@ -163,7 +162,6 @@ def test_any_json_is_taken_or_refused_with_a_place(document: Any) -> None:
         resolve(pointer.rpartition("/")[0], document)
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_any_bytes_are_taken_or_refused(body: bytes) -> None:
     """No bytes make the parser fail in another way."""

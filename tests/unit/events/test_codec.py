@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from cloudevents.conversion import to_binary, to_structured
 from cloudevents.http import CloudEvent, from_http
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput, UnsupportedMediaType
@@ -42,7 +42,6 @@ STRUCTURED = {"content-type": "application/cloudevents+json"}
 
 
 @pytest.mark.parametrize("encode", [encode_binary, encode_structured])
-@settings(deadline=None)
 @given(event=EVENTS)
 def test_events_survive_both_modes(encode: Any, event: Event) -> None:
     """Any event comes back as it was, in either mode, and its headers are printable ASCII."""
@@ -161,7 +160,6 @@ def test_only_json_events_are_taken(headers: dict[str, str], body: bytes) -> Non
         decode(headers, body)
 
 
-@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from([*BINARY, "content-type", "ce-x"]), st.text()), st.binary())
 def test_any_request_is_an_event_or_refused(headers: dict[str, str], body: bytes) -> None:
     """No headers and no body make the decoder fail in another way."""

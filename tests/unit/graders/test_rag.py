@@ -298,7 +298,7 @@ async def test_an_unusable_assessment_is_no_verdict(about: Callable[..., GradeCo
 
 
 @pytest.mark.parametrize("kind", TYPES)
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(text=st.text(max_size=60))
 async def test_no_reply_raises_or_makes_a_score_up(
     about: Callable[..., GradeContext], judge: type[Any], kind: str, text: str

@@ -185,7 +185,7 @@ def test_an_object_alone_is_read_as_one_with_text_around_it(content: dict[str, o
     assert outcome(text, kind) == outcome(f"```json\n{text}\n```", kind)
 
 
-@settings(deadline=None, max_examples=20)  # each set of labels has patterns to compile
+@settings(max_examples=20)  # each set of labels has patterns to compile
 @given(st.integers(1, 300), st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=3))
 def test_nothing_is_stated_where_objects_were(length: int, labels: list[str]) -> None:
     """What stands in an object's place states no verdict, whatever the labels are: so it need not be searched."""

@@ -112,7 +112,7 @@ async def test_part_of_a_rubric_is_no_verdict(
     assert (verdict.unscored.code, verdict.score, verdict.passed, len(verdict.calls)) == (code, None, None, 2)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 @given(text=st.text(max_size=60))
 async def test_no_reply_raises_or_makes_a_score_up(context: Callable[..., GradeContext], judge: type[Any], text: str) -> None:
     """Whatever a judge says instead of a rubric, the verdict is unscored."""

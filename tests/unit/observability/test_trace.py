@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from common.observability.trace import child_of, trace_id
@@ -44,7 +44,6 @@ def test_anything_else_starts_a_trace(parent: str | None) -> None:
     assert trace_id(child) != TRACE
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_children_are_always_valid(parent: str) -> None:
     """Whatever a header holds, the child is well formed."""

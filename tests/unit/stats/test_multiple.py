@@ -11,7 +11,7 @@ from common.stats.multiple import benjamini_hochberg, holm
 PS = st.lists(st.floats(0, 1), min_size=1, max_size=30)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(PS)
 def test_both_agree_with_independent_libraries(ps: list[float]) -> None:
     """Adjusted p-values, in the order given."""

@@ -43,7 +43,7 @@ def test_once_all_items_are_in_only_equality_is_open(scores: list[float], hundre
     assert (state.decision is None) <= (round(sum(scores) * 100) == len(scores) * hundredths)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SCORES, st.randoms(use_true_random=False))
 def test_the_interval_holds_what_the_test_leaves_open(scores: list[float | None], rng: random.Random) -> None:
     """A threshold within the interval is undecided, one outside is decided on its side."""
@@ -55,7 +55,7 @@ def test_the_interval_holds_what_the_test_leaves_open(scores: list[float | None]
             assert decision == ("above" if threshold < low else "below" if threshold > high else None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.integers(0, 100).map(lambda n: n / 100), min_size=1, max_size=60))
 def test_the_interval_of_all_items_is_their_mean(scores: list[float]) -> None:
     """Nothing is left to chance when every item has been seen."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
@@ -118,7 +118,6 @@ MISSING = verdict(unscored=Unscored(code="no_verdict", message="m"))
 
 
 @given(st.lists(ITEMS, max_size=12), st.randoms(use_true_random=False), st.integers(0, 12))
-@settings(deadline=None)
 def test_a_summary_is_what_the_verdicts_say(items: list[Item], random: Any, cut: int) -> None:
     """Counted in any order and in any parts, the summary equals a recomputation from all verdicts."""
     shuffled = list(items)
