@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from common.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from common.schemas.graders import Grader
+    from common.schemas.graders import GraderModel
 
 
-def check_pass_mark(grader: Grader, *, pointer: str = "") -> None:
+def check_pass_mark(grader: GraderModel, *, pointer: str = "") -> None:
     """Check that `grader`, and every grader within it, passes somewhere on its scale.
 
     A formula's bounds are not always known, so `multi` itself is not held to them.
