@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.text import plain
 from common.schemas.progress import WAIT_WORDS
-from functions.aggregate import amounts
+from functions.aggregate.pages import amounts
 
 if TYPE_CHECKING:
     from common.schemas.progress import RunProgress, WaitingFor

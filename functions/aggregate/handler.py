@@ -16,12 +16,12 @@ from common.observability.logs import log
 from common.schemas.events import EVALUATION_COMPLETED, RUN_ADVANCE, RunItems, RunReference
 from common.schemas.runs import RunSummary
 from functions.aggregate import export, live
-from functions.aggregate.announce import announce
-from functions.aggregate.comparing import Comparing
-from functions.aggregate.fold import fold_items
-from functions.aggregate.page import html_response
-from functions.aggregate.report import UnscoredVerdict, render
-from functions.aggregate.statistics import Statistics
+from functions.aggregate.comparing.routes import Comparing
+from functions.aggregate.counting.announce import announce
+from functions.aggregate.counting.fold import fold_items
+from functions.aggregate.pages.page import html_response
+from functions.aggregate.pages.report import UnscoredVerdict, render
+from functions.aggregate.statistics.routes import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from common.schemas.cloudevent import Event
     from common.schemas.runs import RunPlan
     from common.store.runs import RunStore
-    from functions.aggregate.announce import Publish
+    from functions.aggregate.counting.announce import Publish
     from functions.aggregate.records import Records
 
 _PRIVATE = {"cache-control": "no-store"}

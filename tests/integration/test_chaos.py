@@ -21,7 +21,7 @@ from common.store.connect import sync_client
 from common.store.datasets import DatasetStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
-from functions.aggregate.fold import fold_items
+from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 
 if TYPE_CHECKING:

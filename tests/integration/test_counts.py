@@ -22,7 +22,7 @@ from common.store.datasets import DatasetStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
 from common.store.verdicts import RedisRunReader
-from functions.aggregate.fold import fold_items
+from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 from functions.evaluate.items import evaluate_items
 from functions.evaluate.single import Judging

@@ -13,7 +13,7 @@ from common.settings import Settings
 from common.store.connect import sync_client
 from common.store.results import ResultStore
 from common.store.runs import RunStore
-from functions.aggregate.fold import fold_items
+from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from common.store import keys
 from common.store.deadletters import DeadLetterStore
 from common.store.results import ResultStore
 from common.store.runcontrol import RunControl
-from functions.aggregate.fold import fold_items
+from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 from functions.tasks.retrying import Retrier, check_retry
 from functions.tasks.shares import Shares, batch_size

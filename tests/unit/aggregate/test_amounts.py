@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from functions.aggregate import amounts
+from functions.aggregate.pages import amounts
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.aggregate import charts
+from functions.aggregate.pages import charts
 
 FINITE = st.floats(-1e7, 1e7)
 AXES = st.tuples(FINITE, FINITE).map(lambda pair: (min(pair), max(pair)))

@@ -11,9 +11,9 @@ from common.edge.http import Request
 from common.errors import InvalidInput, NotFound, Overloaded
 from common.schemas.comparison import MAX_SLICES, CompareQuery, Comparison
 from common.store import keys
-from functions.aggregate.compare import compare
-from functions.aggregate.compare_page import render
-from functions.aggregate.comparing import Comparing
+from functions.aggregate.comparing.compare import compare
+from functions.aggregate.comparing.compare_page import render
+from functions.aggregate.comparing.routes import Comparing
 from tests.support.judged import EXACT, QUALITY, Bench
 from tests.support.pages import HOSTILE, Page
 

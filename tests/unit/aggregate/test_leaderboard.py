@@ -7,8 +7,8 @@ import scipy.stats
 
 from common.errors import InvalidInput, NotFound
 from common.schemas.comparison import Leaderboard, LeaderboardQuery
-from functions.aggregate.leaderboard import leaderboard
-from functions.aggregate.leaderboard_page import render
+from functions.aggregate.comparing.leaderboard import leaderboard
+from functions.aggregate.comparing.leaderboard_page import render
 from tests.support.judged import QUALITY, Bench
 from tests.support.pages import HOSTILE, Page
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import typing
 
 from common.schemas.graders import Grader
-from functions.aggregate.page import BINARY_TYPES
+from functions.aggregate.pages.page import BINARY_TYPES
 
 
 def test_binary_types_are_graders_without_a_pass_mark() -> None:

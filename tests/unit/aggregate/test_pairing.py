@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.errors import InvalidInput
-from functions.aggregate.pairing import Pairings, grouped, matched, texts
+from functions.aggregate.comparing.pairing import Pairings, grouped, matched, texts
 from tests.support.judged import Bench
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from common.schemas.evaluation import Unscored, Usage
 from common.schemas.progress import RunProgress, WaitingFor
 from common.schemas.runs import GraderSummary, ModelUsage, RunSummary, Sides, SideSum, WorstItem
 from common.schemas.stopping import Stopped
-from functions.aggregate.page import content_security_policy
-from functions.aggregate.report import UNSCORED_SHOWN, UnscoredVerdict, render
+from functions.aggregate.pages.page import content_security_policy
+from functions.aggregate.pages.report import UNSCORED_SHOWN, UnscoredVerdict, render
 from tests.support.pages import HOSTILE, Page
 
 if TYPE_CHECKING:

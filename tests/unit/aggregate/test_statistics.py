@@ -16,9 +16,9 @@ from common.errors import InvalidInput, Overloaded
 from common.schemas.evaluation import Ballot
 from common.store.results import ResultStore
 from common.store.runs import RunStore
-from functions.aggregate.ballots import both_orders
 from functions.aggregate.records import Records
-from functions.aggregate.statistics import Statistics
+from functions.aggregate.statistics.ballots import both_orders
+from functions.aggregate.statistics.routes import Statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,5 +122,5 @@ def test_ballots_are_paired_in_their_order() -> None:
 
 def test_counting_results_needs_no_numpy() -> None:
     """What folds events and lists routes is imported without it, so that a pod starts quickly."""
-    program = "import sys, functions.aggregate.handler, functions.aggregate.fold; sys.exit('numpy' in sys.modules)"
+    program = "import sys, functions.aggregate.handler, functions.aggregate.counting.fold; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.aggregate.stopping import is_look
+from functions.aggregate.counting.stopping import is_look
 
 
 @given(steps=st.lists(st.integers(0, 60), max_size=200))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse_query
 from common.schemas.comparison import CompareQuery, Comparison, Leaderboard, LeaderboardQuery
-from functions.aggregate.page import html_response
+from functions.aggregate.pages.page import html_response
 from functions.aggregate.places import place
 
 if TYPE_CHECKING:
@@ -47,27 +47,27 @@ class Comparing:
 
     def compare(self, request: Request) -> Response:
         """``GET /compare``."""
-        from functions.aggregate.compare import compare
+        from functions.aggregate.comparing.compare import compare
 
         query = parse_query(request.query, CompareQuery)
         with place(self.working):
             found = compare(query, self.records, project=request.caller.project)
         if not _wants_page(request):
             return json_response(found, headers=_HEADERS)
-        from functions.aggregate.compare_page import render
+        from functions.aggregate.comparing.compare_page import render
 
         return html_response(render(found, rendered_at=int(self.now())))
 
     def leaderboard(self, request: Request) -> Response:
         """``GET /leaderboard``."""
-        from functions.aggregate.leaderboard import leaderboard
+        from functions.aggregate.comparing.leaderboard import leaderboard
 
         query = parse_query(request.query, LeaderboardQuery)
         with place(self.working):
             found = leaderboard(query, self.records, project=request.caller.project)
         if not _wants_page(request):
             return json_response(found, headers=_HEADERS)
-        from functions.aggregate.leaderboard_page import render
+        from functions.aggregate.comparing.leaderboard_page import render
 
         return html_response(render(found, rendered_at=int(self.now())))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from functions.aggregate import charts
-from functions.aggregate.page import BINARY_TYPES, stylesheet, template
+from functions.aggregate.pages import charts
+from functions.aggregate.pages.page import BINARY_TYPES, stylesheet, template
 
 if TYPE_CHECKING:
     from common.schemas.comparison import Comparison, Figures, GraderComparison, Measured

@@ -26,7 +26,7 @@ from common.stats.bradley_terry import Bootstrap, BradleyTerry, bootstrap, bradl
 from common.stats.elo import elo
 from common.stats.length_control import LengthControlled, length_controlled
 from common.stats.rankings import Comparison, Comparisons, average_win_rate, counting, win_rates
-from functions.aggregate.judged import item_value
+from functions.aggregate.statistics.judged import item_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from common.schemas.evaluation import Verdict
     from common.schemas.runs import ItemResult
     from common.schemas.statistics import RankingOptions, RankingQuery, RankingRow
-    from functions.aggregate.judged import Reading
+    from functions.aggregate.statistics.judged import Reading
 
 _WINNERS = {"left": 1.0, "tie": 0.5, "right": 0.0}
 _INCONSISTENT = "inconsistent"

@@ -22,9 +22,9 @@ from common.schemas.statistics import (
 from common.stats.agreement import MAX_CATEGORIES, accuracy, cohen_kappa
 from common.stats.corrected import Labelled, rogan_gladen
 from common.stats.correlation import kendall_tau_b, pearson, spearman
-from functions.aggregate.alphas import alphas
-from functions.aggregate.ballots import BallotBox
-from functions.aggregate.judged import item_value
+from functions.aggregate.statistics.alphas import alphas
+from functions.aggregate.statistics.ballots import BallotBox
+from functions.aggregate.statistics.judged import item_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from common.schemas.statistics import AgreementQuery, Rating
     from common.stats.coefficient import Coefficient
     from common.stats.estimate import Estimate
-    from functions.aggregate.judged import Reading
+    from functions.aggregate.statistics.judged import Reading
 
 Kind = Literal["number", "string", "boolean"]
 _EXACT = 2.0**53

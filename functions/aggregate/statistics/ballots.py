@@ -9,7 +9,7 @@ import numpy as np
 
 from common.schemas.statistics import BallotAgreement, FlipRate
 from common.stats.flips import flip_rate
-from functions.aggregate.alphas import alphas
+from functions.aggregate.statistics.alphas import alphas
 
 if TYPE_CHECKING:
     from common.schemas.evaluation import Ballot, Verdict

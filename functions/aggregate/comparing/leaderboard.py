@@ -11,11 +11,11 @@ from common.errors import InvalidInput
 from common.schemas.comparison import MAX_RUNS, GraderRanking, Leaderboard, NotCompared, Standing
 from common.stats.multiple import holm
 from common.stats.paired import difference
-from functions.aggregate.cautions import run_warnings
-from functions.aggregate.compare import changed_fields, compared_run, names_in
-from functions.aggregate.contrast import measured, side
-from functions.aggregate.pairing import Pairings
-from functions.aggregate.vectors import judged
+from functions.aggregate.comparing.cautions import run_warnings
+from functions.aggregate.comparing.compare import changed_fields, compared_run, names_in
+from functions.aggregate.comparing.contrast import measured, side
+from functions.aggregate.comparing.pairing import Pairings
+from functions.aggregate.comparing.vectors import judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from common.schemas.comparison import ComparedRun, LeaderboardQuery, Measured, Side
     from common.schemas.graders import Grader
     from common.schemas.runs import RunPlan, RunSummary
+    from functions.aggregate.comparing.vectors import GraderVector
     from functions.aggregate.records import Records
-    from functions.aggregate.vectors import GraderVector
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,10 @@ from common.schemas.comparison import (
 )
 from common.schemas.runs import ENDED
 from common.stats.multiple import benjamini_hochberg, holm
-from functions.aggregate.cautions import warnings
-from functions.aggregate.contrast import Asked, Sides, contrast
-from functions.aggregate.pairing import Pairings, grouped, texts
-from functions.aggregate.vectors import judged
+from functions.aggregate.comparing.cautions import warnings
+from functions.aggregate.comparing.contrast import Asked, Sides, contrast
+from functions.aggregate.comparing.pairing import Pairings, grouped, texts
+from functions.aggregate.comparing.vectors import judged
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from common.schemas.comparison import CompareQuery, Figures
     from common.schemas.graders import Grader
     from common.schemas.runs import RunPlan, RunSummary
-    from functions.aggregate.pairing import Groups, Pairing
+    from functions.aggregate.comparing.pairing import Groups, Pairing
+    from functions.aggregate.comparing.vectors import Judged
     from functions.aggregate.records import Records
-    from functions.aggregate.vectors import Judged
 
 _SLICE_CHARACTERS = 200
 _PAIR = 2

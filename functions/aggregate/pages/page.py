@@ -1,7 +1,7 @@
 """What every HTML page shares: the template engine, the stylesheet, and the policy that lets nothing else in.
 
 Every text on a page comes from users or models and is treated as hostile: bounded and made legible by
-`functions.aggregate.legible`, escaped by the template engine, and fenced off by the Content-Security-Policy, which allows
+`functions.aggregate.pages.legible`, escaped by the template engine, and fenced off by the Content-Security-Policy, which allows
 the pages' own stylesheet and nothing else.
 """
 
@@ -14,8 +14,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from common.edge.http import Response
-from functions.aggregate import amounts
-from functions.aggregate.legible import one_line
+from functions.aggregate.pages import amounts
+from functions.aggregate.pages.legible import one_line
 
 if TYPE_CHECKING:
     from jinja2 import Environment, Template

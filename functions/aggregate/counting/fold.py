@@ -10,8 +10,8 @@ from common.errors import InvalidInput, NotFound, StoreUnavailable
 from common.schemas.canaries import Canary
 from common.stats.summary import canary_counters, counters, item_outcome
 from common.store.runs import FoldItem
+from functions.aggregate.counting.stopping import stops
 from functions.aggregate.records import STORED_AS, Records
-from functions.aggregate.stopping import stops
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,9 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from common.schemas.progress import WAIT_WORDS
-from functions.aggregate import amounts, charts
-from functions.aggregate.legible import Legible, legible, one_line
-from functions.aggregate.page import BINARY_TYPES, stylesheet, template
+from functions.aggregate.pages import amounts, charts
+from functions.aggregate.pages.legible import Legible, legible, one_line
+from functions.aggregate.pages.page import BINARY_TYPES, stylesheet, template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from functions.aggregate.judged import Reading
     from functions.aggregate.records import Records
+    from functions.aggregate.statistics.judged import Reading
 
 _HEADERS = {"cache-control": "no-store"}
 _MAX_BYTES = 32 * 1024 * 1024
@@ -100,7 +100,7 @@ class Statistics:
 
     def run_agreement(self, request: Request) -> Response:
         """``GET /runs/{id}/agreement``."""
-        from functions.aggregate.agreement import run_agreement
+        from functions.aggregate.statistics.agreement import run_agreement
 
         query = parse_query(request.query, AgreementQuery)
         with place(self.reading):
@@ -108,7 +108,7 @@ class Statistics:
 
     def run_ranking(self, request: Request) -> Response:
         """``GET /runs/{id}/ranking``."""
-        from functions.aggregate.ranking import run_ranking
+        from functions.aggregate.statistics.ranking import run_ranking
 
         query = parse_query(request.query, RankingQuery)
         with place(self.reading):
@@ -116,8 +116,8 @@ class Statistics:
 
     def agreement(self, request: Request) -> Response:
         """``POST /agreement``."""
-        from functions.aggregate.agreement import observer_agreement, pair_agreement
-        from functions.aggregate.given import given
+        from functions.aggregate.statistics.agreement import observer_agreement, pair_agreement
+        from functions.aggregate.statistics.given import given
 
         with self._room(request):
             rows = given(request, body=AgreementBody, options=AgreementOptions)
@@ -129,8 +129,8 @@ class Statistics:
 
     def rankings(self, request: Request) -> Response:
         """``POST /rankings``."""
-        from functions.aggregate.given import given
-        from functions.aggregate.ranking import given_ranking
+        from functions.aggregate.statistics.given import given
+        from functions.aggregate.statistics.ranking import given_ranking
 
         with self._room(request):
             rows = given(request, body=RankingsBody, options=RankingOptions)
@@ -138,7 +138,7 @@ class Statistics:
                 return json_response(given_ranking(rows.read(RankingRow), rows.options), headers=_HEADERS)
 
     def _reading(self, request: Request, grader: str) -> Reading:
-        from functions.aggregate.judged import Reading
+        from functions.aggregate.statistics.judged import Reading
 
         plan = self.records.owned(request.params["run_id"], project=request.caller.project)
         return Reading.of(plan, grader, self.records, deadline_s=request.deadline_s, clock=self.clock)
