@@ -20,6 +20,8 @@ BENCHES = {
     "stats": "coverage of intervals, false alarms and savings of the sequential test, corrections, a judge that errs",
     "peers": "programs to measure beside: whether they are there; --setup: install them below .knudge/bench",
     "judge": "judgements through a model server at 50 and 0 ms: CPU, rate, memory; --peers: beside other evaluation tools",
+    "payload": "evaluations of 1 MB of text in one process and two, beside an echo and nginx",
+    "density": "1,000 evaluations in flight in one process: all answered, memory, lag of the event loop, beside Flask threads",
     "chaos": "a run while processes and the store are killed and events lost: results, costs and repeated calls by oracles",
     "gateway": "shared limits, a dead provider, a budget, single flight, the cost of a call; --peers: beside other gateways",
 }

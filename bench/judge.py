@@ -17,7 +17,7 @@ import argparse
 import statistics
 import sys
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -134,7 +134,7 @@ def _ours(under_way: System, asking: Driver) -> Sample:
 
 def _wanted(under_way: System, count: int, setting: Setting, lines: int) -> dict[str, object]:
     wanted = Wanted(under_way.evaluate_urls[0], model_name(setting.latency_ms), under_way.key, count, setting.in_flight, lines)
-    return wanted.fields()
+    return asdict(wanted)
 
 
 def _measure(peer: JudgePeer, under_way: System, folder: Path, samples: Samples) -> str:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import sys
 import uuid
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,8 @@ _LIMIT_S = 300.0
 class Wanted:
     """``count`` judgements by ``model``, ``lines`` a request (1: ``POST /``, more: ``POST /batch``), ``in_flight`` at once.
 
-    With ``keeps`` each has an ``evaluation_id``, so that its verdict goes to the store before it is answered.
+    With ``keeps`` each has an ``evaluation_id``, so that its verdict goes to the store before it is answered. The first
+    requests of all connections are spread over ``spread_s``.
     """
 
     base_url: str
@@ -37,10 +38,7 @@ class Wanted:
     in_flight: int
     lines: int
     keeps: bool = True
-
-    def fields(self) -> dict[str, object]:
-        """As the program takes it."""
-        return asdict(self)
+    spread_s: float = 0.0
 
 
 def evaluation(case: Case, model: str) -> dict[str, Any]:
@@ -118,8 +116,11 @@ async def _judge(wanted: Wanted, messages: list[bytes]) -> int:
     host, port = where.hostname or "127.0.0.1", where.port or 80
     loop = asyncio.get_running_loop()
 
-    async def work() -> int:
+    opened = max(1, wanted.in_flight // wanted.lines)
+
+    async def work(number: int) -> int:
         right, connection = 0, None
+        await asyncio.sleep(number / opened * wanted.spread_s)
         for message in waiting:
             if connection is None or not connection.keeps:
                 _, connection = await loop.create_connection(_Connection, host, port)
@@ -127,7 +128,7 @@ async def _judge(wanted: Wanted, messages: list[bytes]) -> int:
         return right
 
     async with asyncio.timeout(_LIMIT_S):
-        return sum(await asyncio.gather(*(work() for _ in range(max(1, wanted.in_flight // wanted.lines)))))
+        return sum(await asyncio.gather(*(work(number) for number in range(opened))))
 
 
 def main() -> None:

@@ -165,7 +165,7 @@ def _nginx_conf(upstream: str, port: int, folder: Path) -> str:
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log;
 events {{ worker_connections 1024; }}
 http {{
-  access_log off; keepalive_requests 1000000; {paths}
+  access_log off; keepalive_requests 1000000; client_max_body_size 16m; client_body_buffer_size 2m; {paths}
   upstream model {{ server {upstream}; keepalive 256; keepalive_requests 1000000; }}
   server {{
     listen 127.0.0.1:{port};
