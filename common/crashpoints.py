@@ -2,6 +2,9 @@
 
 ``KNUDGE_CRASH_AT=evaluate.saved:3`` kills it the third time it passes ``evaluate.saved``. In service none is armed, and
 passing a point costs a comparison.
+
+A server and its workers die together, as a killed pod does: a server that lived on would start another worker, armed as the
+first one was.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ POINTS = (
     "tasks.issued",  # items have leases, no event is sent
     "tasks.published",  # events are accepted, what became of them is not noted
     "tasks.given_up",  # unscored verdicts are stored, nobody was told
+    "tasks.unfolded",  # a stretch of a retry is taken out, nobody was asked to go on
 )
 _SPEC = re.compile(r"([a-z_.]+)(?::([1-9]\d{0,6}))?")
 
@@ -55,9 +59,9 @@ def arm(spec: str) -> None:
 
 
 def crash_point(name: str) -> None:
-    """The process passes `name`, or ends here as if its machine had lost power."""
+    """The process passes `name`, or its process group ends here as if the machine had lost power."""
     if name != _bomb.point:
         return
     _bomb.left -= 1
     if _bomb.left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.killpg(os.getpgrp(), signal.SIGKILL)

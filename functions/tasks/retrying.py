@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from common.crashpoints import crash_point
 from common.errors import InvalidInput
 from common.graders.registry import refuse
 from common.schemas.canaries import Canary
@@ -80,6 +81,7 @@ class Retrier:
             following = ahead[at + self.stretch : at + self.stretch + 1] or rest[:1]
             end = following[0] if following else None
             ours, _ = self.control.unfold(plan, self._taken_out(plan, items, retry.codes), start=start, end=end)
+            crash_point("tasks.unfolded")
             if not ours:
                 return False
             if end is None:

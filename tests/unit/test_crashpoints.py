@@ -21,7 +21,7 @@ for number in range(3):
 
 def passing(spec: str, name: str) -> subprocess.CompletedProcess[str]:
     program = PASSING.format(spec=spec, name=name)
-    return subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True, check=False)
+    return subprocess.run([sys.executable, "-u", "-c", program], capture_output=True, text=True, check=False, process_group=0)
 
 
 def test_the_process_dies_at_the_pass_it_was_told() -> None:
