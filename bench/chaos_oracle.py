@@ -23,10 +23,12 @@ USABLE = ("kept", "died")
 def summarised(rows: Sequence[Json], graders: Sequence[Json]) -> Json:
     """What the summary of a run with these results must say; `graders` are its own, for their names and bounds.
 
-    Scores are added as fractions, so there is no rounding before the last step, where the formulas of `common.stats` are used.
+    A score counts in whole billionths. They are added as fractions, so there is no other rounding before the last step, where
+    the formulas of `common.stats` are used.
     """
     outcomes = Counter(row["outcome"] for row in rows)
     calls = [call for row in rows for verdict in row["verdicts"] for call in verdict["calls"]]
+    calls += [row["sample"] for row in rows if row["sample"] and row["sample"]["model"]]  # a target was asked
     return {
         "done": len(rows),
         **{outcome: outcomes[outcome] for outcome in ("passed", "failed", "errored")},
@@ -71,8 +73,9 @@ def differences(expected: Json, found: Json, within: str = "") -> list[str]:
 
 def _grader(rows: Sequence[Json], name: str) -> Json:
     verdicts = [verdict for row in rows for verdict in row["verdicts"] if verdict["name"] == name]
-    scores = [Fraction(verdict["score"]) for verdict in verdicts if verdict["score"] is not None]
-    total, squares, n = sum(scores, Fraction()), sum((score * score for score in scores), Fraction()), len(scores)
+    scores = [verdict["score"] for verdict in verdicts if verdict["score"] is not None]
+    exact = [Fraction(round(Fraction(score) * 10**9), 10**9) for score in scores]
+    total, squares, n = sum(exact, Fraction()), sum((score * score for score in exact), Fraction()), len(scores)
     passed = sum(verdict["passed"] is True for verdict in verdicts)
     return {
         "scored": n,
@@ -86,7 +89,7 @@ def _grader(rows: Sequence[Json], name: str) -> Json:
         "pass_interval": wilson(passed, n),
         "labels": dict(Counter(verdict["label"] for verdict in verdicts if verdict["label"] is not None)),
         "unscored_reasons": dict(Counter(verdict["unscored"]["code"] for verdict in verdicts if verdict["unscored"])),
-        "worst": [float(score) for score in sorted(scores)[:20]],
+        "worst": sorted(scores)[:20],
     }
 
 
