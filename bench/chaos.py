@@ -146,7 +146,7 @@ class Journey:
         """Return when the run has ended and all is quiet, or it is out of time. Raises `SystemExit` when asked to stop."""
         self._system.supervisor.watch(until=self._over)
         quiet_by_s = time.monotonic() + _SETTLE_S
-        self._system.supervisor.watch(until=lambda: time.monotonic() > quiet_by_s or _is_quiet(self._system))
+        self._system.supervisor.watch(until=lambda: time.monotonic() > quiet_by_s or is_quiet(self._system))
         if self._system.supervisor.asked_to_stop():
             raise SystemExit(1)
 
@@ -238,7 +238,7 @@ def _lines(item_ids: list[str], rng: Random) -> Iterator[bytes]:
         yield orjson.dumps({"item": {"id": item_id, "reference": " ".join(words)}, "sample": {"output_text": " ".join(said)}})
 
 
-def _is_quiet(system: System) -> bool:
+def is_quiet(system: System) -> bool:
     """No event is on its way and no call under way."""
     try:
         return not system.get("broker", "/stats")["in_flight"] and not system.get("simulator", "/open")
@@ -248,7 +248,7 @@ def _is_quiet(system: System) -> bool:
 
 def judged(system: System, run_id: str, item_ids: list[str]) -> dict[str, float]:
     """What the oracles say of a run of `item_ids`."""
-    summary, rows = system.get("aggregate", f"/runs/{run_id}"), list(_rows(system, run_id))
+    summary, rows = system.get("aggregate", f"/runs/{run_id}"), list(rows_of(system, run_id))
     found = delivered(rows, item_ids)
     wrong = differences(summarised(rows, summary["graders"]), shown(summary))
     paid = account(system.get("simulator", "/calls"), needed=_JUDGES * len(item_ids))
@@ -270,7 +270,8 @@ def judged(system: System, run_id: str, item_ids: list[str]) -> dict[str, float]
     }
 
 
-def _rows(system: System, run_id: str) -> Iterator[dict[str, Any]]:
+def rows_of(system: System, run_id: str) -> Iterator[dict[str, Any]]:
+    """A run's results, page by page."""
     after: str | None = None
     while True:
         query = {"limit": _PAGE} if after is None else {"limit": _PAGE, "after": after}
@@ -284,11 +285,18 @@ def _rows(system: System, run_id: str) -> Iterator[dict[str, Any]]:
 def _transport(system: System, run_id: str) -> dict[str, float]:
     """What the broker did, and how often it was told of the run's end."""
     triggers = system.get("broker", "/stats")["triggers"].values()
-    told = [
-        entry["event_id"]
-        for line in system.log("broker").read_bytes().splitlines()
-        if b"run.completed" in line and (entry := orjson.loads(line))["event"] == "broker.received"
-    ]
+    told = ends_told(system, run_id)
     named = ("delivered", "retried", "lost", "duplicated", "reordered", "dead_lettered", "dropped")
     counts = {f"deliveries_{name}": sum(trigger.get(name, 0) for trigger in triggers) for name in named}
-    return {"completed_events": len({each for each in told if run_id in each}), "completed_told": len(told), **counts}
+    return {"completed_events": len(set(told)), "completed_told": len(told), **counts}
+
+
+def ends_told(system: System, run_id: str) -> list[str]:
+    """Ids of the ``run.completed`` events of a run that the broker got, one as often as it came."""
+    return [
+        entry["event_id"]
+        for line in system.log("broker").read_bytes().splitlines()
+        if b"run.completed" in line
+        and (entry := orjson.loads(line))["event"] == "broker.received"
+        and run_id in entry["event_id"]
+    ]

@@ -11,6 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 _MODEL = "simulator:judge"
 _RPM = 600_000  # far above what is asked: refusals at random teach nothing about the pace that a provider allows
-_SCALE = {"evaluate": 2, "aggregate": 2}
+_SCALE = MappingProxyType({"evaluate": 2, "aggregate": 2})
 _SPAN = 20  # ports
 _HTTP_S = 30.0
 _NOT_INHERITED = ("KNUDGE_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "OPENROUTER_")
@@ -79,15 +80,23 @@ def running(
     broker_mode: str = "async",
     broker_faults: str = "",
     times: Times = Times(),
+    scale: Mapping[str, int] = _SCALE,
+    gateway: Mapping[str, Any] = MappingProxyType({}),
     **environment: str,
 ) -> Iterator[System]:
-    """A system that is ready, and stopped on the way out; its data are gone then. With ``KNUDGE_REDIS_URL`` it has no store."""
+    """A system that is ready, and stopped on the way out; its data are gone then. With ``KNUDGE_REDIS_URL`` it has no store.
+
+    Args:
+        provider: What the provider does, as `simulator.faults.Behaviour` has it.
+        scale: Processes of a function, 1 of those that are not named.
+        gateway: More fields of the gateway's configuration.
+    """
     with tempfile.TemporaryDirectory(prefix="knudge-chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         settings = Settings.from_env(_environment(folder, times) | environment)
         manifests = _quicker(folder / "manifests", times)
-        config = _config(settings, folder, times)
-        options = Options(config, folder / "homes", broker_mode, broker_faults, _SCALE, manifests)
+        config = _config(settings, folder, times, gateway)
+        options = Options(config, folder / "homes", broker_mode, broker_faults, scale, manifests)
         programs = [_changed(program) for program in plan(settings, read_wiring(manifests), options)]
         supervisor = Supervisor(programs, folder, restart=True)
         with supervisor.running(), httpx.Client(timeout=_HTTP_S) as http:
@@ -122,13 +131,14 @@ def _edit(path: Path, old: str, new: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _config(settings: Settings, folder: Path, times: Times) -> Path:
+def _config(settings: Settings, folder: Path, times: Times, more: Mapping[str, Any]) -> Path:
     path = folder / "gateway.json"
     price = {"input_per_mtok_usd": INPUT_MICROUSD, "output_per_mtok_usd": OUTPUT_MICROUSD}
     config = {
         "providers": {"simulator": {"kind": "simulator", "base_url": f"{settings.public_urls['simulator']}/v1"}},
         "models": {_MODEL: {"timeout_s": times.model_s, "rpm": _RPM, "price": price}},
         "routes": {"judge": {"models": [_MODEL]}},
+        **more,
     }
     path.write_bytes(orjson.dumps(config))
     return path
