@@ -28,7 +28,8 @@ def summarised(rows: Sequence[Json], graders: Sequence[Json]) -> Json:
     """
     outcomes = Counter(row["outcome"] for row in rows)
     calls = [call for row in rows for verdict in row["verdicts"] for call in verdict["calls"]]
-    calls += [row["sample"] for row in rows if row["sample"] and row["sample"]["model"]]  # a target was asked
+    samples = [row.get("sample") or {} for row in rows]
+    calls += [sample for sample in samples if sample.get("model")]  # a target was asked
     return {
         "done": len(rows),
         **{outcome: outcomes[outcome] for outcome in ("passed", "failed", "errored")},

@@ -45,6 +45,19 @@ def test_sums_are_exact() -> None:
     assert means.pop() == pytest.approx(0.075)
 
 
+def test_a_score_counts_in_billionths() -> None:
+    """As the service has it: what lies beyond the ninth digit is in no sum."""
+    assert summarised([row(1, 1 / 3)], GRADERS)["graders"]["accuracy"]["mean"] == 0.333333333
+
+
+def test_a_target_is_paid_for() -> None:
+    """A sample that a model gave is a call; one that came with its item is none."""
+    asked = {"model": "lab:a", "usage": {"prompt_tokens": 3, "completion_tokens": 4}, "cost_microusd": 7}
+    rows = [row(1, 1.0) | {"sample": asked}, row(2, 1.0) | {"sample": {"model": None}}]
+    made = summarised(rows, GRADERS)
+    assert (made["calls"], made["prompt_tokens"], made["cost_microusd"]) == (3, 5, 17)
+
+
 def test_unscored_is_no_score() -> None:
     """A verdict without a score is counted apart, with its reason, and is in no mean; its calls were paid all the same."""
     made = summarised([row(1, 1.0), row(2, None)], GRADERS)
@@ -56,7 +69,8 @@ def test_unscored_is_no_score() -> None:
 def test_the_least_difference_is_named() -> None:
     """One bit more in a mean is a difference, and its path says where."""
     expected = summarised([row(1, 0.1)], GRADERS)
-    found = summarised([row(1, math.nextafter(0.1, 1))], GRADERS)
+    found = summarised([row(1, 0.1)], GRADERS)
+    found["graders"]["accuracy"]["mean"] = math.nextafter(0.1, 1)
     assert differences(expected, expected) == []
     assert any(path.startswith("graders.accuracy.mean: ") for path in differences(expected, found))
 
