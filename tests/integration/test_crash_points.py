@@ -139,7 +139,8 @@ class World:
 
     def check(self, plan: RunPlan, items: list[str], *, ends: int = 1) -> dict[str, Any]:
         """See that each item has one result, that the summary is what they make, and tells of `ends` ends; the summary."""
-        summary, rows = self.system.get("aggregate", f"/runs/{plan.run_id}"), list(rows_of(self.system, plan.run_id))
+        summary: dict[str, Any] = self.system.get("aggregate", f"/runs/{plan.run_id}")
+        rows = list(rows_of(self.system, plan.run_id))
         assert delivered(rows, items) == Delivery(len(items), duplicates=0, lost=0)
         assert [len(row["verdicts"]) for row in rows] == [len(plan.graders)] * len(items)
         made, said = summarised(rows, summary["graders"]), shown(summary)
