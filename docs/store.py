@@ -69,4 +69,5 @@ def scripts() -> str:
 
 
 def _first_line(path: Path) -> str:
-    return path.read_text(encoding="utf-8").partition("\n")[0].removeprefix("--").strip()
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next(line for line in lines if line.startswith("--")).removeprefix("--").strip()

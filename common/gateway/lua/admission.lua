@@ -1,4 +1,8 @@
+#!lua
 -- May this call go to the model now? Breaker, pause, requests/min, tokens/min, budgets and concurrency, all or nothing.
+--
+-- The first line makes a server that is full or read-only refuse it, also where it would write nothing: what a call cost could
+-- not be counted. Source: https://valkey.io/topics/lua-api/, section "Script flags".
 --
 -- KEYS  1 state (hash)  2 permits (sorted set: call -> expiry)  3 counters (hash)  4 queue (sorted set: call -> arrival)
 --       5 waiting (sorted set: call -> when it is taken for dead)  6, 7 a budget (hash) and its reservations (sorted set:

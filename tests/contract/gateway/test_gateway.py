@@ -323,6 +323,29 @@ async def test_a_settlement_that_is_lost_does_not_lose_the_answer(build: Build, 
                 client.config_set("maxmemory", "0")
 
 
+@pytest.mark.parametrize(
+    ("trouble", "end"),
+    [
+        (("CONFIG", "SET", "maxmemory", "1"), ("CONFIG", "SET", "maxmemory", "0")),
+        (("REPLICAOF", "127.0.0.1", "1"), ("REPLICAOF", "NO", "ONE")),
+    ],
+)
+async def test_no_call_is_made_that_the_store_could_not_count(
+    build: Build, redis_url: str, trouble: tuple[str, ...], end: tuple[str, ...]
+) -> None:
+    """A store that is full or read-only refuses calls of models without any limit, too: nobody would learn of their cost."""
+    vendor = Vendor(Canned(body=OK))
+    with serving(vendor) as url, redis.Redis.from_url(redis_url) as client:
+        gateway = build(url)
+        client.execute_command(*trouble)
+        try:
+            with pytest.raises(StoreUnavailable):
+                await gateway.complete(ask())
+        finally:
+            client.execute_command(*end)
+    assert vendor.seen == []
+
+
 async def test_what_a_vendor_cannot_do_is_the_callers_error(build: Build, redis_url: str) -> None:
     """A field without counterpart is refused without a call, and the reservation goes back."""
     vendor = Vendor(Canned(body=OK))
