@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_MANIFEST_BYTES = 32 * 1024 * 1024
 _VERSION = 1
+_RUN_ID = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @click.command("rerun", short_help="Start a run like an earlier one.")
@@ -60,6 +62,8 @@ def _manifest(api: Api, given: str) -> dict[str, Any]:
 
     path = Path(given)
     if not path.is_file():
+        if not _RUN_ID.fullmatch(given):
+            raise CannotRun(f"{plain(given)}: neither a file nor the id of a run")
         found = api.get(f"/manifests/{quote(given, safe='')}")
     else:
         if path.stat().st_size > _MAX_MANIFEST_BYTES:

@@ -68,6 +68,13 @@ def test_what_cannot_be_rerun_is_said(loopback: Loopback, tmp_path: Path, capsys
     assert "does not tell what its installation was like" in told.err
 
 
+def test_a_file_that_is_not_there_is_no_run(loopback: Loopback, capsys: pytest.CaptureFixture[str]) -> None:
+    """A mistyped path is named as such, and the server is not asked for it."""
+    assert outcome(["rerun", "old/manifest.json", *_server(loopback, None)]) == 2
+    assert "old/manifest.json: neither a file nor the id of a run" in capsys.readouterr().err
+    assert not loopback.asked
+
+
 def test_a_project_is_deleted_by_name(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
