@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from cli.text import plain
 from common.schemas.progress import WAIT_WORDS
+from common.schemas.runs import ENDED
 from functions.aggregate.pages import amounts
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def pace_words(summary: RunSummary, *, elapsed_s: float = 0.0) -> list[str]:
     progress = summary.progress
     rate, eta_s = (progress.items_per_s, progress.eta_s) if progress else _own(summary, elapsed_s)
     parts = [] if rate is None else [f"{rate:.1f} items/s"]
-    if eta_s is not None and summary.done < summary.total:
+    if eta_s is not None and summary.done < summary.total and summary.status not in ENDED:
         parts.append(f"about {amounts.duration(eta_s)} left")
     parts += _cost(summary, progress)
     if waits := waiting_words(progress):

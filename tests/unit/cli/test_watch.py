@@ -54,6 +54,12 @@ def test_pace_end_cost_and_waits_are_words() -> None:
     assert pace_words(summary(progress=None, cost_microusd=None), elapsed_s=50) == ["2.0 items/s", "about 7 min 30 s left"]
 
 
+@pytest.mark.parametrize("status", ["canceled", "failed"])
+def test_a_run_that_ended_early_has_no_time_left(status: str) -> None:
+    """Items that nobody will judge are no reason to tell when they will be done."""
+    assert pace_words(summary(status, progress=None, cost_microusd=None), elapsed_s=50) == ["2.0 items/s"]
+
+
 @pytest.mark.parametrize("reason", ["rate_limit", "concurrency", "breaker", "budget", "provider", "broker", "store", "paused"])
 def test_every_reason_has_its_words(reason: WaitReason) -> None:
     """Whatever a run waits for can be said."""
