@@ -96,8 +96,17 @@ class IdempotencyStore:
         identity = Identity(int(found[1]), found[2].decode())
         return HeldKey(identity, again=bool(found[3]), token=token, record=record)
 
-    def settle(self, held: HeldKey, answer: KnownAnswer | None) -> None:
-        """Note the answer for `KEPT_S`; None after a failure: the key may be used again at once. One trip."""
-        status, body = ("", b"") if answer is None else (str(answer.status), answer.body)
+    def settle(self, held: HeldKey, answer: KnownAnswer) -> None:
+        """Note the answer for `KEPT_S`. One trip."""
         with store_errors():
-            self._settle(keys=[held.record], args=[held.token, status, body])
+            self._settle(keys=[held.record], args=[held.token, str(answer.status), answer.body, 0])
+
+    def release(self, held: HeldKey, *, forget: bool) -> None:
+        """Let go of a key whose request failed. One trip.
+
+        Args:
+            forget: It was refused and has created nothing: the key stands for whatever it is used for next. Otherwise it stands
+                for the same request, which finds what there may be of it.
+        """
+        with store_errors():
+            self._settle(keys=[held.record], args=[held.token, "", b"", int(forget)])

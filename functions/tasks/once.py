@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from common.edge.http import Request, Response, json_response
-from common.errors import InvalidInput, NotFound
+from common.errors import InvalidInput, KnudgeError, NotFound
 from common.store.idempotency import HeldKey, Identity, KnownAnswer
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ class Once:
             return Response(held.status, held.body, headers=_REPLAYED)
         try:
             answer = json_response(_found_or_made(held, make, find), status)
-        except BaseException:
-            self.keys.settle(held, None)
+        except BaseException as error:
+            self.keys.release(held, forget=isinstance(error, KnudgeError) and not error.retryable)
             raise
         assert isinstance(answer.body, bytes)  # noqa: S101  # JSON is never streamed
         self.keys.settle(held, KnownAnswer(status, answer.body))
