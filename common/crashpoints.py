@@ -30,6 +30,7 @@ POINTS = (
     "tasks.published",  # events are accepted, what became of them is not noted
     "tasks.given_up",  # unscored verdicts are stored, nobody was told
     "tasks.unfolded",  # a stretch of a retry is taken out, nobody was asked to go on
+    "tasks.announced",  # the broker has `run.completed`, which is not noted
 )
 _SPEC = re.compile(r"([a-z_.]+)(?::([1-9]\d{0,6}))?")
 

@@ -165,6 +165,7 @@ class Dispatcher:
         self._publish_soon([new_event(RUN_ADVANCE, SOURCE, plan.run_id, data, id=name, traceparent=traceparent)])
 
     def _confirm(self, outcomes: Sequence[tuple[Event, str]]) -> None:
+        crash_point("tasks.announced")
         for event, outcome in outcomes:
             if outcome == "accepted":
                 self._runs.confirm_completed(event.data["run_id"], generation=event.data["generation"])

@@ -38,12 +38,13 @@ if TYPE_CHECKING:
     Pair = tuple[str, str]  # an item's id, and who asked the model about it: the target, or a grader
 
 ITEMS, WINDOW = 12, 6
+STRETCH = 100  # `Retrier.stretch`
 TIMES = Times(model_s=1, deadline_s=2, delivery_s=2, lease_s=2, tick_s=1)
 PASS = {"evaluate.sampled": 4, "evaluate.judged": 9}  # others die at the first: here something is kept before
 CALM = {"latency_ms": 30}
 PATIENT = {"breaker": {"min_calls": 1000}, "retry": {"attempts": 1}}  # a call is made once, and failures count for the item
 PAID = ("calls", "prompt_tokens", "completion_tokens", "cost_microusd")
-ELSEWHERE = ("tasks.given_up", "tasks.unfolded")  # no ordinary run comes by there
+ELSEWHERE = ("tasks.given_up", "tasks.unfolded", "tasks.announced")  # no ordinary run comes by there
 PATIENCE_S = 20.0
 
 INPUT = [{"role": "user", "content": "Grader: quality\nItem:\n{{item.id}}\nAnswer:\n{{sample.output_text}}"}]
@@ -78,8 +79,14 @@ class World:
     def until(self, holds: Callable[[], Any]) -> None:
         """Watch over the processes, and start again those that were killed."""
         ends_s = time.monotonic() + PATIENCE_S
-        self.system.supervisor.watch(until=lambda: bool(holds()) or time.monotonic() > ends_s)
-        assert holds()
+
+        def over() -> bool:
+            if holds():
+                return True
+            assert time.monotonic() < ends_s
+            return False
+
+        self.system.supervisor.watch(until=over)
 
     def restart(self, name: str, **environment: str) -> None:
         """Start a function again with `environment`; what is started in its place later is not armed."""
@@ -157,8 +164,8 @@ class World:
         return Counter((item, asker) for item, asker, outcome, *_ in made if item in items and outcome != "refused")
 
 
-def named(point: str) -> list[str]:
-    return [f"{point}-{number}" for number in range(ITEMS)]
+def named(point: str, count: int = ITEMS) -> list[str]:
+    return [f"{point}-{number}" for number in range(count)]
 
 
 @pytest.fixture(scope="module")
@@ -204,17 +211,35 @@ def test_a_death_over_items_given_up(world: World) -> None:
 
 
 def test_a_death_while_a_retry_is_prepared(world: World) -> None:
-    """A retry of which nobody knows after a death goes on: each item that had no score is judged once more, and no other."""
-    items = named("tasks.unfolded")
+    """A retry that died after its first stretch goes on with the rest: what had no score is asked once more, nothing else."""
+    items = named("tasks.unfolded", STRETCH + 4)
+    world.restart("tasks", KNUDGE_RUN_WINDOW=str(STRETCH))
     world.behave(refusal=1)
     plan = world.begin(items)
     world.finish(plan)
-    assert world.check(plan, items)["errored"] == ITEMS
+    assert world.check(plan, items)["errored"] == len(items)
     world.behave(refusal=0)
     world.restart("tasks", KNUDGE_CRASH_AT="tasks.unfolded")
     world.ask(f"/v1/evals/{plan.eval_id}/runs/{plan.run_id}/retry", {})
     world.die("tasks")
+    retry = world.runs.state(plan.run_id).retry
+    assert retry is not None
+    assert retry.start == STRETCH
     world.finish(plan)
     summary, calls = world.check(plan, items, ends=2), world.calls(items)
     assert (summary["errored"], shown(summary)["calls"]) == (0, calls.total())
     assert calls == {(item, asker): n for item in items for asker, n in (("target", 1), ("quality", 2))}
+
+
+def test_a_death_over_the_end_of_a_run(world: World) -> None:
+    """An end that `tasks` had told, and could not note, is told again as the same one."""
+    items = named("tasks.announced")
+    world.restart("tasks", KNUDGE_CRASH_AT="tasks.announced")
+    plan = world.begin(items)
+    world.ask(f"/v1/evals/{plan.eval_id}/runs/{plan.run_id}/cancel", {})
+    world.die("tasks")
+    world.finish(plan)
+    told = ends_told(world.system, plan.run_id)
+    assert len(told) > len(set(told)) == 1
+    assert world.runs.state(plan.run_id).status == "canceled"
+    assert set(world.calls(items).values()) <= {1}
