@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import sys
 import tempfile
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import httpx
 import orjson
 
 from bench.chaos_oracle import INPUT_MICROUSD, OUTPUT_MICROUSD
+from bench.ports import free_base
 from common.settings import Settings
 from local.manifests import BASE, read_wiring
 from local.programs import Options, Program, plan
@@ -109,7 +109,7 @@ def _environment(folder: Path, times: Times) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_INHERITED)}
     return {
         **inherited,
-        "KNUDGE_PORT_BASE": str(_free_base()),
+        "KNUDGE_PORT_BASE": str(free_base(_SPAN)),
         "KNUDGE_DATA_DIR": str(folder),
         "KNUDGE_DEADLINE_S": str(times.deadline_s),
         "KNUDGE_LEASE_S": str(times.lease_s),
@@ -150,19 +150,3 @@ def _changed(program: Program) -> Program:
     if program.name == "broker":
         return replace(program, env={**program.env, "KNUDGE_LOG_LEVEL": "DEBUG", "KNUDGE_LOG_FORMAT": "json"})
     return program
-
-
-def _free_base() -> int:
-    for base in range(22_000, 60_000, _SPAN):
-        if all(_is_free(base + offset) for offset in range(_SPAN)):
-            return base
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 import httpx
 import redis
 
+from bench.ports import free_base
 from bench.process import cpu_ms
 from bench.table import show
 from common.settings import Settings
@@ -59,7 +59,7 @@ class Running:
 def run(*, rounds: int) -> dict[str, float]:
     """Figures: ``cpu_ms_per_judgement_<process>``, ``model_calls``, ``judgements``, ``redis_trips_per_call`` and others."""
     with tempfile.TemporaryDirectory(prefix="knudge-bench-") as folder:
-        settings = Settings.from_env({**os.environ, "KNUDGE_PORT_BASE": str(_free_base()), "KNUDGE_DATA_DIR": folder})
+        settings = Settings.from_env({**os.environ, "KNUDGE_PORT_BASE": str(free_base(_PORTS)), "KNUDGE_DATA_DIR": folder})
         config = Path(folder) / "gateway.json"
         write_config(Judge("simulator:judge", "simulated"), settings, config)
         supervisor = Supervisor(plan(settings, read_wiring(), Options(config, Path(folder) / "homes")), Path(folder))
@@ -123,23 +123,6 @@ def _commands(store: redis.Redis) -> dict[str, int]:
     stats = store.info("commandstats")
     counts = {name.removeprefix("cmdstat_"): int(entry["calls"]) for name, entry in stats.items()}
     return {name: count for name, count in counts.items() if name in sent}
-
-
-def _free_base() -> int:
-    """A port with nine free ones above it."""
-    for base in range(21_080, 61_000, _PORTS):
-        if all(_is_free(base + offset) for offset in range(_PORTS)):
-            return base
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _report(figures: dict[str, float]) -> None:

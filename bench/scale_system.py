@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import tempfile
 import time
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import redis
 
+from bench.ports import free_base
 from common.settings import Settings
 from local.judge import Judge, write_config
 from local.manifests import read_wiring
@@ -114,7 +114,7 @@ class System:
 def running(*, limit_s: float, evaluate: int = 1, environment: dict[str, str] | None = None) -> Iterator[System]:
     """Start everything, with so many processes of `evaluate`, in a folder of its own, and stop it in the end."""
     with tempfile.TemporaryDirectory(prefix="knudge-bench-") as folder:
-        own = {"KNUDGE_PORT_BASE": str(_free_base()), "KNUDGE_DATA_DIR": folder, "KNUDGE_MAX_FILE_BYTES": str(1 << 34)}
+        own = {"KNUDGE_PORT_BASE": str(free_base(_PORTS)), "KNUDGE_DATA_DIR": folder, "KNUDGE_MAX_FILE_BYTES": str(1 << 34)}
         inherited = {name: value for name, value in os.environ.items() if name != "KNUDGE_REDIS_URL"}
         settings = Settings.from_env({**inherited, **own, **(environment or {})})
         config = Path(folder) / "gateway.json"
@@ -150,19 +150,3 @@ def _created(answer: httpx.Response) -> dict[str, Any]:
         raise RuntimeError(f"{answer.request.url.path} answered {answer.status_code}: {answer.text[:500]}")
     found: dict[str, Any] = answer.json()
     return found
-
-
-def _free_base() -> int:
-    for base in range(22_080, 61_000, _PORTS):
-        if all(_is_free(base + offset) for offset in range(_PORTS)):
-            return base
-    raise RuntimeError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
