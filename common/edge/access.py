@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from common.errors import Forbidden, Unauthenticated
 from common.security.keys import hash_key, is_plausible
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from asyncio import Future
+    from collections.abc import Awaitable, Callable, Mapping
 
     from common.schemas.caller import Caller
 
@@ -27,6 +28,7 @@ class Keys:
         self._authenticate = authenticate
         self._clock = clock
         self._known: dict[str, tuple[float, Caller]] = {}  # by the key's hash
+        self._asked: dict[str, Future[Caller | None]] = {}  # the same, while they are looked up
 
     async def caller(self, method: str, headers: Mapping[str, str]) -> Caller:
         """The caller of a request.
@@ -43,13 +45,33 @@ class Keys:
         known = self._known.get(digest)
         if known is not None and self._clock() < known[0]:
             return known[1]
-        found = self._authenticate(token) if is_plausible(token) else None
-        caller: Caller | None = await found if inspect.isawaitable(found) else found
+        caller = await self._look_up(digest, token) if is_plausible(token) else None
         if caller is None:
             msg = "this API key is not known"
             raise Unauthenticated(msg)
         self._remember(digest, caller)
         return caller
+
+    async def _look_up(self, digest: str, token: str) -> Caller | None:
+        """In async functions one look-up for all requests of the moment: a thousand at once would each open a connection."""
+        if digest not in self._asked:
+            found = self._authenticate(token)
+            if not inspect.isawaitable(found):
+                return cast("Caller | None", found)
+            self._ask(digest, found)
+        from asyncio import shield
+
+        return await shield(self._asked[digest])
+
+    def _ask(self, digest: str, found: Awaitable[Caller | None]) -> None:
+        from asyncio import ensure_future
+
+        def answered(done: Future[Caller | None]) -> None:
+            del self._asked[digest]
+            _ = done.cancelled() or done.exception()  # also when everybody who waited has gone
+
+        self._asked[digest] = ensure_future(found)
+        self._asked[digest].add_done_callback(answered)
 
     def _remember(self, digest: str, caller: Caller) -> None:
         if len(self._known) >= _MAX_KEPT:

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from common.edge.access import Keys, refuse_other_sites
-from common.errors import Forbidden, Unauthenticated
+from common.errors import Forbidden, StoreUnavailable, Unauthenticated
 from common.schemas.caller import Caller
 from common.security.keys import new_key
 
@@ -52,6 +53,31 @@ async def test_right_keys_are_remembered_for_a_while(clock: Clock) -> None:
     clock.now_s = 10.0
     with pytest.raises(Unauthenticated):
         await keys.caller("POST", bearer(key))
+
+
+async def test_requests_of_one_moment_share_a_look_up(clock: Clock) -> None:
+    """Requests with one key ask the store once; one that is cancelled harms no other, and a failure is not kept."""
+    lookups, key, answers = Lookups(), new_key(), [asyncio.Event(), asyncio.Event()]
+
+    async def look_up(token: str) -> Caller | None:
+        found = lookups(token)
+        await answers[len(lookups.tokens) - 1].wait()
+        if len(lookups.tokens) == 1:
+            raise StoreUnavailable("away")
+        return found
+
+    lookups.known = {key}
+    keys = Keys(look_up, clock=clock)
+    for answer in answers:
+        callers = [asyncio.create_task(keys.caller("POST", bearer(key))) for _ in range(5)]
+        await asyncio.sleep(0)
+        callers[0].cancel()
+        answer.set()
+        outcomes = await asyncio.gather(*callers, return_exceptions=True)
+        assert isinstance(outcomes[0], asyncio.CancelledError)
+        expected = StoreUnavailable if answer is answers[0] else Caller
+        assert all(isinstance(outcome, expected) for outcome in outcomes[1:])
+    assert len(lookups.tokens) == 2
 
 
 async def test_wrong_keys_are_not_remembered(clock: Clock) -> None:
