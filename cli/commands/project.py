@@ -26,7 +26,7 @@ def delete(name: str, *, yes: bool) -> None:
     from common.store.evals import EvalStore
     from common.store.files import FileStore
     from common.store.runs import RunStore
-    from functions.tasks.deletion import Deletion
+    from functions.tasks.control.deletion import Deletion
 
     if not yes:
         click.confirm(f"Delete the project {plain(name)!r} and everything in it?", abort=True, err=True)

@@ -21,8 +21,8 @@ from common.observability.logs import log
 from common.schemas.evaluation import Unscored, Verdict
 from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED, RUN_ADVANCE, RunItems, RunReference
 from common.schemas.runs import ENDED, StoredSample, run_deadline_s
-from functions.tasks.forking import take_over
-from functions.tasks.shares import Shares, batch_size
+from functions.tasks.control.forking import take_over
+from functions.tasks.runs.shares import Shares, batch_size
 from functions.tasks.views import summary_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
     from common.store.results import ResultStore
     from common.store.runs import Issue, RunStore
-    from functions.tasks.retrying import Retrier
+    from functions.tasks.control.retrying import Retrier
 
 SOURCE = "/knudge/tasks"
 MAX_ITEMS = 50  # of an event, as `RunItems` has it

@@ -22,23 +22,23 @@ from common.store.imports import ImportStore
 from common.store.results import ResultStore
 from common.store.runcontrol import RunControl
 from common.store.runs import RunStore
-from functions.tasks.control import ControlRoutes
-from functions.tasks.deadletters import Redriver, record
-from functions.tasks.deletion import Deletion
+from functions.tasks.control.deadletters import Redriver, record
+from functions.tasks.control.deletion import Deletion
+from functions.tasks.control.retention import Retention
+from functions.tasks.control.retrying import Retrier
+from functions.tasks.control.routes import ControlRoutes
 from functions.tasks.dispatch import Dispatcher, Leasing
-from functions.tasks.eval_routes import EvalRoutes
-from functions.tasks.file_routes import FileRoutes
-from functions.tasks.imports import Importer
-from functions.tasks.manifest_routes import ManifestRoutes
+from functions.tasks.evals.routes import EvalRoutes
+from functions.tasks.files.routes import FileRoutes
+from functions.tasks.moving.imports import Importer
+from functions.tasks.moving.manifest_routes import ManifestRoutes
+from functions.tasks.moving.rerun import Rerunner
+from functions.tasks.moving.transfer import Exporter, Receiver
+from functions.tasks.moving.transfer_routes import TransferRoutes
 from functions.tasks.once import Once
-from functions.tasks.provenance import Installation
-from functions.tasks.rerun import Rerunner
-from functions.tasks.retention import Retention
-from functions.tasks.retrying import Retrier
-from functions.tasks.run_routes import RunRoutes
-from functions.tasks.runs import RunMaker
-from functions.tasks.transfer import Exporter, Receiver
-from functions.tasks.transfer_routes import TransferRoutes
+from functions.tasks.runs.provenance import Installation
+from functions.tasks.runs.routes import RunRoutes
+from functions.tasks.runs.starting import RunMaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,8 +10,8 @@ from common.errors import InvalidInput, Overloaded
 from common.settings import Settings
 from common.store.connect import sync_client
 from common.store.datasets import Dataset, DatasetStore
-from functions.tasks.itemschema import ItemSchema
-from functions.tasks.rows import check_rows
+from functions.tasks.evals.itemschema import ItemSchema
+from functions.tasks.runs.rows import check_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from common.store.results import ResultStore
 from common.store.runcontrol import RunControl
 from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
-from functions.tasks.retrying import Retrier, check_retry
-from functions.tasks.shares import Shares, batch_size
+from functions.tasks.control.retrying import Retrier, check_retry
+from functions.tasks.runs.shares import Shares, batch_size
 from tests.support.judged import EXACT, QUALITY
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from common.store.evals import EvalStore
 from common.store.files import FileStore
 from common.store.results import ResultStore
 from common.store.runs import FoldItem, RunStore
-from functions.tasks.deletion import Deletion
-from functions.tasks.retention import Retention
+from functions.tasks.control.deletion import Deletion
+from functions.tasks.control.retention import Retention
 from tests.contract.store.conftest import GRADERS
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from common.store.results import ResultStore
 from common.store.verdicts import RedisRunReader
 from functions.evaluate.items import evaluate_items
 from functions.evaluate.single import Judging
-from functions.tasks.provenance import gateway_sha256
+from functions.tasks.runs.provenance import gateway_sha256
 from tests.support.providers import simulating
 
 if TYPE_CHECKING:

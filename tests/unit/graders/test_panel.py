@@ -15,7 +15,7 @@ from common.graders.template import missing_item_variables
 from common.schemas.completion import Completion
 from common.schemas.evaluation import ModelCall
 from common.schemas.graders import Grader
-from functions.tasks.evals import with_pass_mark
+from functions.tasks.evals.versions import with_pass_mark
 from tests.unit.graders.conftest import ScriptedJudge
 from tests.unit.graders.test_pairwise import over
 

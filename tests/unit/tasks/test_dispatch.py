@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from common.store.datasets import Dataset
 from functions.tasks.dispatch import MAX_ITEMS, batches
-from functions.tasks.runs import batch_items, window_items
+from functions.tasks.runs.starting import batch_items, window_items
 
 issued = st.dictionaries(st.integers(0, 500), st.integers(1, 6), max_size=120).map(lambda found: list(found.items()))
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from common.schemas.graders import PythonGrader, StringCheckGrader
 from common.schemas.imports import SourceItem, SourceModelUsage, SourceSample
 from common.stats.summary import counters
-from functions.tasks import imported
+from functions.tasks.moving import imported
 
 STRING_CHECK = {"type": "string_check", "name": "exact", "input": "{{item.a}}", "reference": "b", "operation": "eq"}
 SCORE_MODEL = {

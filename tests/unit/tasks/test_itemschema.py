@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from common.errors import InvalidInput, Unsupported
-from functions.tasks.itemschema import ItemSchema
+from functions.tasks.evals.itemschema import ItemSchema
 
 PLACE = {"where": "row 7", "pointer": "/source/content/6"}
 

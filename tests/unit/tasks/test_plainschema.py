@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from common.schemas.jsonschemas import JsonSchema
-from functions.tasks.plainschema import plainly_fits
+from functions.tasks.evals.plainschema import plainly_fits
 
 NAMES = st.sampled_from("abc")
 TYPES = st.sampled_from(["string", "integer", "number", "boolean", "null", "object", "array"])

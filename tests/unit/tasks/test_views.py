@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from common.schemas.evaluation import Unscored, Verdict
 from common.schemas.graders import InputMessage, MultiGrader, ScoreModelGrader, StringCheckGrader
 from common.schemas.runs import ItemResult, RunPlan, StoredSample
-from functions.tasks.evals import with_pass_mark
+from functions.tasks.evals.versions import with_pass_mark
 from functions.tasks.views import index_of, output_item, output_item_id
 
 RUN = "run_00064b9f00000012345678"

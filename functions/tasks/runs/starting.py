@@ -10,10 +10,10 @@ from common.graders.template import check_templates, variables
 from common.schemas import evals as api
 from common.schemas.graders import InputMessage, ScoreModelGrader
 from common.schemas.runs import RunPlan, Target, run_budget_microusd, run_deadline_s
-from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
-from functions.tasks.itemschema import ItemSchema
-from functions.tasks.retention import keep_days
-from functions.tasks.rows import check_rows
+from functions.tasks.control.retention import keep_days
+from functions.tasks.evals.itemschema import ItemSchema
+from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
+from functions.tasks.runs.rows import check_rows
 
 if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from common.store.files import FileStore
     from common.store.idempotency import Identity
     from common.store.runs import RunStore
-    from functions.tasks.provenance import Installation
+    from functions.tasks.runs.provenance import Installation
 
 _SOURCE = "/data_source/source"
 _MESSAGES = "/data_source/input_messages"

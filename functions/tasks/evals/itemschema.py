@@ -7,7 +7,7 @@ from typing import Any
 
 from common.errors import InvalidInput, Unsupported
 from common.schemas import jsonschemas
-from functions.tasks.plainschema import plainly_fits
+from functions.tasks.evals.plainschema import plainly_fits
 
 
 class ItemSchema:

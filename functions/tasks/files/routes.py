@@ -9,7 +9,7 @@ from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse_query
 from common.schemas import evals as api
 from functions.tasks import views
-from functions.tasks.files import PURPOSES, upload, upload_limit
+from functions.tasks.files.uploads import PURPOSES, upload, upload_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from common.store.runs import RunStore
-    from functions.tasks.deletion import Deletion
+    from functions.tasks.control.deletion import Deletion
 
 RUN_KEEP_DAYS = "knudge_keep_days"
 MAX_KEEP_DAYS = 36_500

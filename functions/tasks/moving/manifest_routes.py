@@ -13,7 +13,7 @@ from common.observability.logs import log
 from common.schemas.manifest import Manifest, Rerun, RerunCreate, ToldManifest
 from common.schemas.provenance import differences
 from functions.tasks import views
-from functions.tasks.manifest import manifest
+from functions.tasks.moving.manifest import manifest
 
 if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from common.store.runs import RunStore
     from functions.tasks.dispatch import Dispatcher
+    from functions.tasks.moving.rerun import Rerunner
     from functions.tasks.once import Once
-    from functions.tasks.rerun import Rerunner
 
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 

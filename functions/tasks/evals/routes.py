@@ -9,12 +9,12 @@ from common.edge.http import Request, Response, Route, json_response
 from common.edge.validation import parse, parse_query
 from common.schemas import evals as api
 from functions.tasks import views
-from functions.tasks.evals import create_eval, update_eval
+from functions.tasks.evals.versions import create_eval, update_eval
 
 if TYPE_CHECKING:
     from common.store.evals import EvalStore
     from common.store.idempotency import Identity
-    from functions.tasks.deletion import Deletion
+    from functions.tasks.control.deletion import Deletion
     from functions.tasks.once import Once
 
 

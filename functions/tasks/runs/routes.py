@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from common.store.results import ResultStore
     from common.store.runs import RunStore
-    from functions.tasks.deletion import Deletion
+    from functions.tasks.control.deletion import Deletion
     from functions.tasks.dispatch import Dispatcher
     from functions.tasks.once import Once
-    from functions.tasks.runs import RunMaker
+    from functions.tasks.runs.starting import RunMaker
 
 _ALL = "/v1/evals/{eval_id}/runs"
 _ONE = f"{_ALL}/{{run_id}}"

@@ -14,8 +14,8 @@ from common.observability.logs import log
 from common.schemas import evals as api
 from common.schemas.runs import ENDED
 from functions.tasks import views
-from functions.tasks.forking import fork
-from functions.tasks.retrying import check_retry
+from functions.tasks.control.forking import fork
+from functions.tasks.control.retrying import check_retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from common.store.runcontrol import RunControl
     from common.store.runs import RunStore
-    from functions.tasks.deadletters import Redriver
+    from functions.tasks.control.deadletters import Redriver
     from functions.tasks.dispatch import Dispatcher
     from functions.tasks.once import Once
-    from functions.tasks.runs import RunMaker
+    from functions.tasks.runs.starting import RunMaker
 
 _ONE = "/v1/evals/{eval_id}/runs/{run_id}"
 _FORK_BYTES = 4 * 1024 * 1024

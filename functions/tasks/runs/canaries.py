@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
     from common.store.datasets import Dataset
     from common.store.files import FileStore
-    from functions.tasks.itemschema import ItemSchema
+    from functions.tasks.evals.itemschema import ItemSchema
 
 _POINTER = f"/metadata/{RUN_CANARIES}"
 

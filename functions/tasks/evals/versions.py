@@ -17,7 +17,7 @@ from common.schemas.graders import (
     RubricModelGrader,
     ScoreModelGrader,
 )
-from functions.tasks.itemschema import ItemSchema
+from functions.tasks.evals.itemschema import ItemSchema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from common.schemas.transfer import PARTS, TransferCreate, TransferEnd, Transfer
 
 if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
-    from functions.tasks.transfer import Exporter, Receiver
+    from functions.tasks.moving.transfer import Exporter, Receiver
 
 _MAX_BODY_BYTES = 32 * 1024 * 1024
 _EXPORT = "/v1/export/runs/{run_id}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from common.errors import InvalidInput, NotFound
 from common.schemas.canaries import RUN_CANARIES
 from common.schemas.stopping import RUN_STOP, StopRule, parse_rule
-from functions.tasks.canaries import canaries
+from functions.tasks.runs.canaries import canaries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from common.store.datasets import Dataset
     from common.store.files import FileStore
     from common.store.runs import RunStore
-    from functions.tasks.itemschema import ItemSchema
+    from functions.tasks.evals.itemschema import ItemSchema
 
 _POINTER = f"/metadata/{RUN_STOP}"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from common.store.datasets import Dataset, DatasetStore
-    from functions.tasks.itemschema import ItemSchema
+    from functions.tasks.evals.itemschema import ItemSchema
 
 WITHIN_S = 20.0  # of one request: shorter than what clients and proxies wait
 _LOOK_ROWS = 256  # between two looks at the clock

@@ -13,7 +13,7 @@ from common.stats.summary import canary_counters, counters, item_outcome
 from common.store.imports import ImportedNotes, derived_id
 from common.store.results import OUTCOMES, indexes_in
 from common.store.runs import FoldItem
-from functions.tasks import imported
+from functions.tasks.moving import imported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

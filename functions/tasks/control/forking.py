@@ -17,9 +17,9 @@ from common.schemas.canaries import RUN_CANARIES
 from common.schemas.graders import Grader
 from common.schemas.runs import ForkOf, run_budget_microusd, run_deadline_s
 from common.schemas.stopping import RUN_STOP
-from functions.tasks.arrangement import stop_rule
-from functions.tasks.evals import with_pass_mark
-from functions.tasks.retention import keep_days
+from functions.tasks.control.retention import keep_days
+from functions.tasks.evals.versions import with_pass_mark
+from functions.tasks.runs.arrangement import stop_rule
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion, RunPlan, StoredSample
     from common.store.idempotency import Identity
     from common.store.results import ResultStore
-    from functions.tasks.runs import RunMaker
+    from functions.tasks.runs.starting import RunMaker
 
 _COPIED_AT_ONCE = 50
 _INHERITED = (RUN_CANARIES, RUN_STOP)  # they decide about the order of items, which is the first run's

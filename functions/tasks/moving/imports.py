@@ -29,7 +29,7 @@ from common.schemas.runs import ENDED, EvalVersion, RunPlan, RunStatus, StoredSa
 from common.stats.summary import counters, item_outcome
 from common.store.imports import ImportedNotes, ImportStore, derived_id
 from common.store.runs import FoldItem
-from functions.tasks import imported
+from functions.tasks.moving import imported
 
 if TYPE_CHECKING:
     from typing import Literal

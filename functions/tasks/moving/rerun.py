@@ -10,11 +10,11 @@ from common.errors import Conflict, NotFound
 from common.schemas.evals import TargetSamplingParams
 from common.schemas.imports import IMPORTED_FROM
 from common.schemas.runs import RunPlan, run_budget_microusd, run_deadline_s
-from functions.tasks.arrangement import canaries_of, stop_rule, with_rule
-from functions.tasks.itemschema import ItemSchema
-from functions.tasks.retention import keep_days
-from functions.tasks.rows import check_rows
-from functions.tasks.runs import batch_items, window_items
+from functions.tasks.control.retention import keep_days
+from functions.tasks.evals.itemschema import ItemSchema
+from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
+from functions.tasks.runs.rows import check_rows
+from functions.tasks.runs.starting import batch_items, window_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from common.store.datasets import Dataset
     from common.store.evals import EvalStore
     from common.store.idempotency import Identity
-    from functions.tasks.runs import RunMaker
+    from functions.tasks.runs.starting import RunMaker
 
 RERUN_OF = "knudge_rerun_of"
 _TITLE_LIMIT = 256

@@ -16,7 +16,7 @@ from common.schemas.evaluation import MICRO, ModelCall, Unscored, Usage, Verdict
 from common.schemas.graders import MAX_SCORE, Grader, LabelModelGrader, PythonGrader, ScoreModelGrader
 from common.schemas.runs import StoredSample, Target
 from common.stats.summary import counters
-from functions.tasks.evals import with_pass_mark
+from functions.tasks.evals.versions import with_pass_mark
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
