@@ -307,9 +307,7 @@ def cluster_metrics() -> str:
     from functions.health import metrics as cluster
     from functions.health.status import CallersStatus, ModelStatus, RunsStatus, StoreStatus
 
-    runs = RunsStatus(
-        active=1, sampled=1, by_status={"queued": 1}, items=1, items_done=0, items_outstanding=0, oldest_age_s=0
-    )
+    runs = RunsStatus(active=1, sampled=1, by_status={"queued": 1}, items=1, items_done=0, items_outstanding=0, oldest_age_s=0)
     model = ModelStatus(
         model="-",
         breaker="closed",

@@ -179,7 +179,7 @@ async def test_what_calls_under_way_may_give_back_is_waited_for(build: Build) ->
 async def test_what_was_sent_and_not_answered_counts_as_spent(build: Build, redis_url: str) -> None:
     """A call whose bill nobody will ever see takes its whole reservation, so that hard stays hard; a refused one nothing."""
     with serving(Vendor(Canned(503), Canned(wait_s=30))) as url:
-        gateway = build(url, budgets={"runs": {"default_usd": 1.0}}, timeout_s=0.1)
+        gateway = build(url, budgets={"runs": {"default_usd": 1.0}}, timeout_s=0.5)
         with pytest.raises(ProviderUnavailable):
             await gateway.complete(ask())
         assert spent(redis_url) == (0, 0)

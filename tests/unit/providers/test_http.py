@@ -94,7 +94,7 @@ async def test_silence_is_a_timeout(http: Http) -> None:
     vendor = Vendor(Canned(wait_s=30))
     with serving(vendor) as url:
         with pytest.raises(ProviderTimeout):
-            await http.fetch(call(url, timeout_s=0.05))
+            await http.fetch(call(url, timeout_s=0.5))
         assert await asyncio.to_thread(vendor.hung_up.wait, 5)
 
 
