@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from bench.gateway_programs import ended_by_signals, free_port, load_average, running, url
+from bench.homes import environment
 from bench.judge_driver import driver
 from bench.judge_load import Wanted
 from bench.judge_system import model_name, system
-from bench.peers import environment
 from bench.process import cpu_ms, peak_rss_mib, rss_mib
 from bench.table import show
 from local.programs import ROOT, Program

@@ -23,8 +23,9 @@ import redis
 
 from bench.gateway_fleet import behave
 from bench.gateway_load import Load, drive
+from bench.gateway_peers import PEERS
 from bench.gateway_programs import completions, free_port, load_average, provider, running, url, valkey
-from bench.peers import PEERS, Missing
+from bench.homes import Missing
 from bench.process import cpu_ms, peak_rss_mib
 from bench.table import show
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from bench.gateway_member import Made
-from bench.peers import environment
+from bench.homes import environment
 from local.programs import ROOT
 
 if TYPE_CHECKING:

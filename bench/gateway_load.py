@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import httptools
 import uvloop
 
-from bench.peers import environment
+from bench.homes import environment
 from local.programs import ROOT
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from bench.peers import environment
+from bench.homes import environment
 from local.children import Child, spawn, stop
 from local.programs import ROOT, Program
 from local.supervisor import is_ready

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 
 from bench.gateway_load import Load, drive
 from bench.gateway_programs import ended_by_signals, load_average
+from bench.homes import Missing, environment
 from bench.judge_driver import Driver, DriverError, driver
 from bench.judge_load import Wanted
 from bench.judge_peers import JUDGES, LIMITS, JudgePeer
 from bench.judge_system import model_name, system
-from bench.peers import Missing, environment
 from bench.process import cpu_ms, peak_rss_mib
 from bench.table import show
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.peers import Home, environment
+from bench.homes import Home, environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

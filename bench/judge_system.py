@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 from bench.gateway_programs import free_port, provider, running, url, valkey
-from bench.peers import environment
+from bench.homes import environment
 from common.store.apikeys import ApiKeyStore
 from local.programs import ROOT, Program
 

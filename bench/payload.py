@@ -19,9 +19,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from bench.gateway_load import Load, drive
+from bench.gateway_peers import nginx
 from bench.gateway_programs import ended_by_signals, free_port, load_average, running, url
+from bench.homes import Missing, environment
 from bench.judge_system import model_name, system
-from bench.peers import Missing, environment, nginx
 from bench.process import cpu_ms, peak_rss_mib
 from bench.table import show
 from local.programs import ROOT, Program

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import orjson
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from common.schemas.progress import WaitReason
+    from common.schemas.runs import RunPlan
     from common.store.scripts import ScriptRunner, Word
-    from common.store.verdicts import TakenItems
 
 _GAP_S = 1.0  # between two waits that are one to whoever looks
 _WORTH_TELLING_S = 2.0
@@ -50,9 +50,17 @@ class Waits:
         return found
 
 
-def note(runner: ScriptRunner, process: str, taken: Iterable[TakenItems]) -> None:
+class AtWork(Protocol):
+    """Items of a run that this process has taken."""
+
+    plan: RunPlan
+    items: list[int]
+    waiting: Waits
+
+
+def note(runner: ScriptRunner, process: str, taken: Iterable[AtWork]) -> None:
     """Tell of every run that something of it is taken here. Nobody waits for that, or learns whether it worked."""
-    by_run: dict[str, list[TakenItems]] = {}
+    by_run: dict[str, list[AtWork]] = {}
     for one in taken:
         by_run.setdefault(one.plan.run_id, []).append(one)
     for run_id, here in by_run.items():
@@ -61,7 +69,7 @@ def note(runner: ScriptRunner, process: str, taken: Iterable[TakenItems]) -> Non
         runner.submit(_NOTE, names, words).add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
-def _together(taken: Sequence[TakenItems]) -> list[tuple[str, str, int, int]]:
+def _together(taken: Sequence[AtWork]) -> list[tuple[str, str, int, int]]:
     """(reason, model, calls, whole seconds), the longest wait first."""
     calls: Counter[tuple[str, str]] = Counter()
     waited: dict[tuple[str, str], float] = {}

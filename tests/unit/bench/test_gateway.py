@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import gateway, peers
+from bench import gateway
 from bench.gateway_dead import recovered_s
 from bench.gateway_fleet import Seen, fleet, seen_by
 from bench.gateway_limit import WINDOW_S, fullest, kept
@@ -118,4 +118,4 @@ def test_peers_get_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Keys and settings of the caller's environment do not reach the programs of a bench."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("KNUDGE_REDIS_URL", "redis://elsewhere")
-    assert {"OPENAI_API_KEY", "KNUDGE_REDIS_URL"}.isdisjoint(peers.environment(HOME=str(tmp_path)))
+    assert {"OPENAI_API_KEY", "KNUDGE_REDIS_URL"}.isdisjoint(homes.environment(HOME=str(tmp_path)))
