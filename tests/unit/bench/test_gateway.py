@@ -19,6 +19,7 @@ from bench.gateway_limit import WINDOW_S, fullest, kept
 from bench.gateway_load import Load, drive
 from bench.gateway_member import Job, Made
 from bench.gateway_provider import Witness
+from bench.homes import environment
 from tests.support.providers import serving, simulating
 
 if TYPE_CHECKING:
@@ -118,4 +119,4 @@ def test_peers_get_no_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
     """Keys and settings of the caller's environment do not reach the programs of a bench."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     monkeypatch.setenv("KNUDGE_REDIS_URL", "redis://elsewhere")
-    assert {"OPENAI_API_KEY", "KNUDGE_REDIS_URL"}.isdisjoint(homes.environment(HOME=str(tmp_path)))
+    assert {"OPENAI_API_KEY", "KNUDGE_REDIS_URL"}.isdisjoint(environment(HOME=str(tmp_path)))
