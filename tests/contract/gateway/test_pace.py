@@ -95,9 +95,10 @@ def refused(sent_ms: float = 0.0) -> Outcome:
 
 
 async def pace_s(limits: Admission) -> float:
-    """Seconds between two calls."""
-    first, second = (await waits(limits, 60))[-2:]
-    return second - first
+    """Seconds between two calls, as the next one is told."""
+    wanted = ticket()
+    await admit(limits, wanted)
+    return wanted.request_ms / 1000
 
 
 async def test_refusals_teach_a_pace(processes: list[Admission]) -> None:
