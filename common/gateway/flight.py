@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from common.gateway import cache_keys as keys
 from common.store.scripts import Script
@@ -83,13 +83,13 @@ class Flight:
         self._may_hold = False
         if self._renewal is not None:
             self._renewal.cancel()
-        _unheard(self._runner.submit(_LAND, self._keys, [self._token, ending, lasts_ms, value]))
+        self._runner.submit_along(_LAND, self._keys, [self._token, ending, lasts_ms, value])
 
     def _schedule_renewal(self) -> None:
         self._renewal = asyncio.get_running_loop().call_later(self._lease_s / _RENEWALS, self._renew)
 
     def _renew(self) -> None:
-        _unheard(self._runner.submit(_SEEK, self._keys, [self._token, int(self._lease_s * 1000), ""]))
+        self._runner.submit_along(_SEEK, self._keys, [self._token, int(self._lease_s * 1000), ""])
         self._schedule_renewal()
 
 
@@ -97,11 +97,6 @@ def look_again_s(looks: int, rng: Random) -> float:
     """Seconds from look number `looks` (from 0) at a call under way to the next: the longer it takes, the rarer."""
     wait_s: float = min(_LAST_LOOK_S, _FIRST_LOOK_S * _GROWTH**looks)
     return wait_s * (1 + rng.random() * _JITTER)
-
-
-def _unheard(answer: asyncio.Future[Any]) -> None:
-    """Nobody waits for it; the runner has logged and counted a failure."""
-    answer.add_done_callback(lambda done: done.cancelled() or done.exception())
 
 
 _SEEK, _LAND = Script("seek.lua"), Script("land.lua")

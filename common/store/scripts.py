@@ -63,7 +63,11 @@ class ScriptRunner:
 
     def send_along(self, *command: str) -> None:
         """Run a plain command in the next trip. Nobody learns whether it worked."""
-        self._enqueue(None, command).add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._enqueue(None, command).add_done_callback(_forget)
+
+    def submit_along(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> None:
+        """Run a script in the next trip. Nobody learns whether it worked."""
+        self.submit(script, keys, args).add_done_callback(_forget)
 
     def _enqueue(self, script: Script | None, words: Sequence[Word]) -> asyncio.Future[list[Any]]:
         loop = asyncio.get_running_loop()
@@ -142,3 +146,9 @@ def _resolve(answer: asyncio.Future[list[Any]], value: Any) -> None:
             raise value
     except StoreUnavailable as error:
         answer.set_exception(error)
+
+
+def _forget(done: asyncio.Future[Any]) -> None:
+    """Nobody waits for it; the runner has logged and counted a failure."""
+    if not done.cancelled():
+        done.exception()

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from common.schemas.runs import StoredSample
     from common.store.results import Loaded
 
+_TAKE, _RELEASE, _SAVE, _HAND_BACK = (
+    Script(f"{name}.lua", package="common.store") for name in ("take", "release_claim", "save_results", "hand_back")
+)
 _PLANS_KEPT = 64
 _HELD_MS = 2_500  # renewed five times meanwhile; a broker that tries again after 1 and 2 s finds it free
 _LOOK_S = 0.5
@@ -47,8 +50,6 @@ class RedisRunReader:
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self._client = client
         self._runner = ScriptRunner(client)
-        self._take = Script("take.lua", package="common.store")
-        self._release = Script("release_claim.lua", package="common.store")
         self._plans: OrderedDict[str, RunPlan] = OrderedDict()
         self._taken: set[TakenItems] = set()
         self._process = secrets.token_hex(4)
@@ -81,7 +82,7 @@ class RedisRunReader:
         token = secrets.token_hex(8)
         inside = [index for index in wanted.items if 0 <= index < plan.position_count]
         taking = self._runner.submit(
-            self._take,
+            _TAKE,
             [keys.run(plan.run_id, "state"), keys.run(plan.run_id, "leases"), claim],
             [token, _HELD_MS, wanted.lease, *inside],
         )
@@ -103,7 +104,7 @@ class RedisRunReader:
             yield taken
         finally:
             self._taken.discard(taken)
-            self._runner.submit(self._release, [claim], [token]).add_done_callback(_forget)
+            self._runner.submit_along(_RELEASE, [claim], [token])  # one that cannot be let go ends by itself
 
     def _watch(self, taken: TakenItems) -> None:
         self._taken.add(taken)
@@ -186,13 +187,3 @@ class TakenItems:
     def waits(self, model: str, reason: WaitReason, seconds: float, /) -> None:
         """A call waits; the next look tells of it, if it lasts."""
         self.waiting.begin(model, reason, seconds)
-
-
-_SAVE = Script("save_results.lua", package="common.store")
-_HAND_BACK = Script("hand_back.lua", package="common.store")
-
-
-def _forget(done: asyncio.Future[Any]) -> None:
-    """A claim that cannot be let go ends by itself."""
-    if not done.cancelled():
-        done.exception()

@@ -66,7 +66,7 @@ def note(runner: ScriptRunner, process: str, taken: Iterable[AtWork]) -> None:
     for run_id, here in by_run.items():
         names = [keys.run(run_id, part) for part in ("state", "pace")]
         words: list[Word] = [process, sum(len(one.items) for one in here), orjson.dumps(_together(here))]
-        runner.submit(_NOTE, names, words).add_done_callback(lambda done: done.cancelled() or done.exception())
+        runner.submit_along(_NOTE, names, words)
 
 
 def _together(taken: Sequence[AtWork]) -> list[tuple[str, str, int, int]]:
