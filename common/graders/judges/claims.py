@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.graders.fencing import fencer
 from common.graders.judges.contexts import contexts_of, shown
-from common.graders.judges.numbered import Finding, closed, numbered_schema, read_numbered
+from common.graders.judges.numbered import Finding, ask_numbered, closed
 from common.graders.judges.several import after, evidence
 from common.graders.judging import Answer, Question, ask
 from common.graders.outcome import Score, UnscoredError
@@ -83,18 +83,17 @@ async def _split(grader: FaithfulnessGrader | ContextRecallGrader, context: Grad
 async def _judge(
     grader: FaithfulnessGrader | ContextRecallGrader, context: GradeContext, *, claims: Sequence[str], contexts: Sequence[str]
 ) -> Answer[list[Finding]]:
-    marker, instructions = context.marker(), prompt("support.v1")
+    marker = context.marker()
     material = f"Contexts:\n{shown('context', contexts, marker=marker)}\n\nClaims:\n{shown('claim', claims, marker=marker)}"
-    question = Question(
-        model=grader.model,
-        messages=(Message("system", instructions.fill(marker=marker, count=str(len(claims)))), Message("user", material)),
-        schema=numbered_schema(len(claims), "supported"),
-        read=partial(read_numbered, count=len(claims), flag="supported"),
+    return await ask_numbered(
+        grader,
+        context,
+        instructions=prompt("support.v1"),
+        material=material,
         marker=marker,
-        prompt_version=instructions.version,
-        sampling=grader.sampling_params,
+        count=len(claims),
+        flag="supported",
     )
-    return await ask(question, context)
 
 
 def read_claims(text: str, *, most: int) -> list[str]:

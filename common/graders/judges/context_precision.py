@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
 from common.graders.fencing import fencer
 from common.graders.judges.contexts import contexts_of, shown
-from common.graders.judges.numbered import numbered_schema, read_numbered
+from common.graders.judges.numbered import ask_numbered
 from common.graders.judges.several import evidence
-from common.graders.judging import Question, ask
 from common.graders.outcome import Score, UnscoredError
 from common.graders.prompt_files import prompt
 from common.graders.template import render
-from common.schemas.completion import Message
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,17 +54,16 @@ def average_precision(useful: Sequence[bool]) -> float:
 
 
 async def _ask(grader: ContextPrecisionGrader, context: GradeContext, contexts: Sequence[str]) -> Answer[list[Finding]]:
-    marker, instructions = context.marker(), prompt("precision.v1")
+    marker = context.marker()
     asked = render(grader.question, context.scope, wrap=fencer(marker))
     reference = render(grader.reference, context.scope, wrap=fencer(marker))
     material = f"Question:\n{asked}\n\nReference:\n{reference}\n\nContexts:\n{shown('context', contexts, marker=marker)}"
-    question = Question(
-        model=grader.model,
-        messages=(Message("system", instructions.fill(marker=marker, count=str(len(contexts)))), Message("user", material)),
-        schema=numbered_schema(len(contexts), "useful"),
-        read=partial(read_numbered, count=len(contexts), flag="useful"),
+    return await ask_numbered(
+        grader,
+        context,
+        instructions=prompt("precision.v1"),
+        material=material,
         marker=marker,
-        prompt_version=instructions.version,
-        sampling=grader.sampling_params,
+        count=len(contexts),
+        flag="useful",
     )
-    return await ask(question, context)

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from common.graders.judging import Question, ask
 from common.graders.outcome import bounded
 from common.graders.reply import ReplyError, read_object
-from common.schemas.completion import JsonSchema
+from common.schemas.completion import JsonSchema, Message
+
+if TYPE_CHECKING:
+    from common.graders.context import GradeContext
+    from common.graders.judging import Answer
+    from common.graders.prompt_files import Prompt
+    from common.schemas.graders.rag import RagGrader
 
 _REASON_LIMIT = 300
 
@@ -18,6 +26,22 @@ class Finding:
 
     holds: bool
     reason: str
+
+
+async def ask_numbered(
+    grader: RagGrader, context: GradeContext, *, instructions: Prompt, material: str, marker: str, count: int, flag: str
+) -> Answer[list[Finding]]:
+    """Ask for a yes or no on each of `count` texts in `material`, in one call. Raises as `common.graders.judging.ask`."""
+    question = Question(
+        model=grader.model,
+        messages=(Message("system", instructions.fill(marker=marker, count=str(count))), Message("user", material)),
+        schema=numbered_schema(count, flag),
+        read=partial(read_numbered, count=count, flag=flag),
+        marker=marker,
+        prompt_version=instructions.version,
+        sampling=grader.sampling_params,
+    )
+    return await ask(question, context)
 
 
 def numbered_schema(count: int, flag: str) -> JsonSchema:

@@ -53,15 +53,14 @@ class PromptedGrader(JudgeGrader):
         return {f"/input/{index}/content": message.text for index, message in enumerate(self.input)}
 
 
-class ScoreModelGrader(PromptedGrader):
+class RangedGrader(JudgeGrader):
     """A judge's number within ``range``; passes at ``pass_threshold`` (default: the middle of the range) and above."""
 
-    type: Literal["score_model"]
     range: tuple[float, float] = (0.0, 1.0)
     pass_threshold: float | None = None
 
     @model_validator(mode="after")
-    def _range_is_an_interval(self) -> ScoreModelGrader:
+    def _range_is_an_interval(self) -> RangedGrader:
         check_range(self.range)
         return self
 
@@ -73,6 +72,12 @@ class ScoreModelGrader(PromptedGrader):
     @property
     def scale(self) -> tuple[float, float]:
         return self.range
+
+
+class ScoreModelGrader(PromptedGrader, RangedGrader):
+    """A judge's number within ``range``; passes at ``pass_threshold`` (default: the middle of the range) and above."""
+
+    type: Literal["score_model"]
 
 
 class LabelModelGrader(PromptedGrader):
