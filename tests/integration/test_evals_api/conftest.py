@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
-import socket
 import subprocess
 import sys
 import threading
@@ -40,6 +39,7 @@ from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 from functions.evaluate.items import evaluate_items
 from functions.evaluate.single import Judging
+from tests.support.functions import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -102,13 +102,6 @@ class _Intake(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *_: Any) -> None: ...
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="session")
