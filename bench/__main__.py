@@ -1,4 +1,4 @@
-"""``bin/bench NAME``: one module a bench, each a table on stdout and, with ``--json FILE``, flat figures."""
+"""``bin/bench NAME``: a folder a bench; prints a table and, with ``--json FILE``, flat figures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def _arguments() -> argparse.Namespace:
 
 
 def _bench(name: str) -> Any:
-    return importlib.import_module(f"bench.{name}")
+    return importlib.import_module(f"bench.{name}.main")
 
 
 def _commit() -> str:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.chaos import Trial, trial
-from bench.chaos_system import Times
+from bench.chaos.main import Trial, trial
+from bench.chaos.system import Times
 from common.schemas.evaluation import ModelCall, Unscored, Usage, Verdict
 from common.schemas.events import RunItems
 from common.schemas.graders import LabelModelGrader, ScoreModelGrader, StringCheckGrader

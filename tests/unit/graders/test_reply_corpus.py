@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.replies import measure, read
-from bench.reply_corpus import CHOICES, JUDGEMENTS, LABELS, SCORED, cases
+from bench.replies.corpus import CHOICES, JUDGEMENTS, LABELS, SCORED, cases
+from bench.replies.main import measure, read
 from common.graders.reply import ReplyError, finished, read_choice, read_label, read_object, read_score, read_scores
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
