@@ -23,6 +23,7 @@ _CONSTANTS = {
     "EXPIRING_RUNS": "Sorted set: runs that are not kept for ever, by the time at which they are looked at next.",
     "DEAD_LETTERS": "List: undeliverable events that belong to no known run.",
     "API_KEYS": "Hash: API keys by id, without their secrets.",
+    "PROBE": "Whether the store takes writes, by `health`; gone within a second.",
     "MODELS": "Set: models that were called.",
     "CALLERS_LOAD": "Hash: the load as it was read last, and what it makes of the global limit for callers.",
     "CALLERS_REFUSED": "Hash: requests refused by limits for callers, by scope.",

@@ -14,6 +14,7 @@ ACTIVE_RUNS = "kn:runs:active"
 EXPIRING_RUNS = "kn:runs:expiring"
 DEAD_LETTERS = "kn:dead_letters"
 API_KEYS = "kn:apikeys"
+PROBE = "kn:probe"
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9._:-]{1,160}")
 _TICK_DIGITS = 14  # hexadecimal microseconds since 1970, enough until 2255

@@ -51,7 +51,7 @@ class Handler:
         return [Route("GET", "/", self.status, "The whole system at a glance", answer=HealthStatus, query=StatusQuery)]
 
     def status(self, request: Request) -> Response:
-        """``GET /``: 200 when ok or degraded, 503 when the store is away, because then nothing works."""
+        """``GET /``: 200 when ok or degraded, 503 when the store is away, or refuses writes: then nothing works."""
         asked = parse_query(request.query, StatusQuery).functions
         urls = {name: url for name, url in self.settings.public_urls.items() if name in _FUNCTIONS}
         functions = probe(urls, timeout_s=_PROBE_S) if asked else None
@@ -90,7 +90,7 @@ class Handler:
             )
         reasons += [*_store_reasons(store), *_model_reasons(found), *_caller_reasons(callers)]
         return HealthStatus(
-            status="degraded" if reasons else "ok",
+            status="down" if store.refuses_writes else "degraded" if reasons else "ok",
             reasons=reasons,
             store=store,
             providers=providers,
@@ -142,6 +142,8 @@ def _provider_reasons(providers: list[ProviderStatus]) -> list[str]:
 
 def _store_reasons(store: StoreStatus) -> list[str]:
     reasons = []
+    if store.refuses_writes:
+        reasons.append(f"the store refuses writes: {store.refuses_writes}")
     if not store.last_write_ok:
         reasons.append("the store could not write its file")
     if store.memory_limit_bytes:

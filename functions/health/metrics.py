@@ -27,6 +27,7 @@ def store_metrics(store: StoreStatus) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "knudge_store_durable", "1 with an append-only file whose last write was good.", value=_durable(store)
     )
+    yield GaugeMetricFamily("knudge_store_writable", "1 when a write was taken.", value=int(store.refuses_writes is None))
 
 
 def _durable(store: StoreStatus) -> int:

@@ -17,6 +17,7 @@ from common.schemas.evaluation import MICRO, Usage, usd
 from common.store import keys
 from common.store.connect import store_errors
 from common.store.runs import RunStore
+from common.store.writing import write_refusal
 from functions.health.status import BudgetStatus, CallersStatus, ModelStatus, RunsStatus, StoreStatus
 
 if TYPE_CHECKING:
@@ -40,12 +41,13 @@ class Reader:
     client: redis.Redis
 
     def store(self) -> StoreStatus:
-        """How the server is. Two trips. Raises `StoreUnavailable`."""
+        """How the server is. Three trips, one of which writes. Raises `StoreUnavailable`."""
         with store_errors():
             started_s = time.perf_counter()
             self.client.ping()
             ping_ms = (time.perf_counter() - started_s) * 1000
             info: dict[str, Any] = self.client.info()
+        refuses_writes = write_refusal(self.client)
         return StoreStatus(
             reachable=True,
             ping_ms=round(ping_ms, 3),
@@ -56,6 +58,7 @@ class Reader:
             eviction_policy=info.get("maxmemory_policy"),
             durable=bool(info.get("aof_enabled")),
             last_write_ok=info.get("aof_last_write_status", "ok") == "ok" and info.get("rdb_last_bgsave_status", "ok") == "ok",
+            refuses_writes=refuses_writes,
         )
 
     def models(self, configured: Iterable[str]) -> list[ModelStatus]:

@@ -11,7 +11,10 @@ Level = Literal["ok", "degraded", "down"]
 
 
 class StoreStatus(Model):
-    """The Redis-protocol server. ``durable`` is False without an append-only file: what it holds does not survive it."""
+    """The Redis-protocol server. ``durable`` is False without an append-only file: what it holds does not survive it.
+
+    ``refuses_writes`` says why a write that was tried was refused, None when it was taken.
+    """
 
     reachable: bool
     ping_ms: float | None = None
@@ -22,6 +25,7 @@ class StoreStatus(Model):
     eviction_policy: str | None = None
     durable: bool | None = None
     last_write_ok: bool | None = None
+    refuses_writes: str | None = None
 
 
 class ProviderStatus(Model):

@@ -253,11 +253,38 @@ def test_a_store_that_may_lose_data_needs_attention(settings: Settings, client: 
             "the store may drop data when full: its policy is allkeys-lru, not noeviction"
         ]
         client.config_set("maxmemory-policy", "noeviction")
-        client.config_set("maxmemory", client.info("memory")["used_memory"])
+        client.config_set("maxmemory", int(client.info("memory")["used_memory"] * 1.08))
         assert page(Handler(settings, client))[1]["reasons"] == ["the store's memory is nearly full"]
     finally:
         client.config_set("maxmemory", "0")
         client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_full_store_is_down(settings: Settings, client: redis.Redis) -> None:
+    """A store that answers but has no memory for a write is down, with the reason, on the page and in metrics."""
+    handler = Handler(settings, client)
+    assert (page(handler)[1]["store"]["refuses_writes"], samples(handler)["knudge_store_writable",]) == (None, 1)
+    client.config_set("maxmemory", "1")
+    try:
+        status, body = page(handler)
+        assert (status, body["status"]) == (503, "down")
+        assert "the store refuses writes: its memory is full" in body["reasons"]
+        assert body["runs"]["active"] == 0
+        assert samples(handler)["knudge_store_writable",] == 0
+    finally:
+        client.config_set("maxmemory", "0")
+
+
+def test_a_replica_is_down(settings: Settings, client: redis.Redis) -> None:
+    """What a fail-over leaves behind, a server that only reads, is down with the reason, and nothing of it fails."""
+    client.replicaof("127.0.0.1", 1)
+    try:
+        status, body = page(Handler(settings, client))
+        assert (status, body["status"]) == (503, "down")
+        assert "the store refuses writes: it is read-only, as a replica is" in body["reasons"]
+    finally:
+        client.replicaof("NO", "ONE")
+    assert page(Handler(settings, client))[0] == 200
 
 
 @pytest.fixture
