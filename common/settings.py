@@ -61,6 +61,7 @@ class Settings:
     max_concurrency: int = 100
     batch_concurrency: int = 64
     run_window_items: int = 512
+    run_batch_items: int = 0
     lease_s: float = 120.0
     item_attempts: int = 5
     run_deadline_s: float = 604_800.0
@@ -103,6 +104,7 @@ class Settings:
             max_concurrency=_integer(env, "KNUDGE_MAX_CONCURRENCY", 100),
             batch_concurrency=_integer(env, "KNUDGE_BATCH_CONCURRENCY", 64),
             run_window_items=_integer(env, "KNUDGE_RUN_WINDOW", 512),
+            run_batch_items=_integer(env, "KNUDGE_RUN_BATCH", 0),
             lease_s=_number(env, "KNUDGE_LEASE_S", 120.0),
             item_attempts=_integer(env, "KNUDGE_ITEM_ATTEMPTS", 5),
             run_deadline_s=_number(env, "KNUDGE_RUN_DEADLINE_S", 604_800.0),

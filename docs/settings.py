@@ -23,6 +23,10 @@ SETTINGS = {
     "KNUDGE_MAX_CONCURRENCY": ("max_concurrency", "Requests one process answers at a time; more are refused with 503."),
     "KNUDGE_BATCH_CONCURRENCY": ("batch_concurrency", "Evaluations of one `POST /batch` under way at a time."),
     "KNUDGE_RUN_WINDOW": ("run_window_items", "Items of a run under way at a time. Fixed when the run starts."),
+    "KNUDGE_RUN_BATCH": (
+        "run_batch_items",
+        "Items that an event of a run carries at most, up to 50; 0: by the run's size. Fixed when the run starts.",
+    ),
     "KNUDGE_LEASE_S": ("lease_s", "How long an item may be under way before it is issued again."),
     "KNUDGE_ITEM_ATTEMPTS": ("item_attempts", "How often an item is issued before it is given up as unscored."),
     "KNUDGE_RUN_DEADLINE_S": ("run_deadline_s", "How long a run may take that does not say ([runs](runs.md#deadlines))."),

@@ -107,7 +107,9 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     once, imports = Once(IdempotencyStore(client)), ImportStore(client)
     report_base = settings.public_urls["aggregate"]
     deletion = Deletion(client, evals, files, runs)
-    maker = RunMaker(runs, files, settings.run_window_items, Installation(settings), settings.run_keep_days)
+    maker = RunMaker(
+        runs, files, settings.run_window_items, settings.run_batch_items, Installation(settings), settings.run_keep_days
+    )
     control = RunControl(client)
     dispatcher = Dispatcher(
         runs,

@@ -76,7 +76,7 @@ class Rerunner:
             graders=version.graders,
             target=target,
             data_source=told.run.data_source,
-            batch_items=batch_items(dataset, known),
+            batch_items=batch_items(dataset, known, wanted=maker.batch_items),
             window_items=window_items(dataset, at_most=maker.window_items),
             project=project,
             canary_dataset_id=known.dataset_id if known else None,

@@ -34,13 +34,14 @@ _NEVER = 1 << 62  # the request's own size limit bounds what comes within it
 class RunMaker:
     """Starts runs.
 
-    ``window_items`` is how many items of a run are under way at most. ``keep_days`` after their end runs are deleted that
-    do not say anything else, 0: never.
+    ``window_items`` is how many items of a run are under way at most, ``batch_items`` how many an event carries at most, 0:
+    by the run's size. ``keep_days`` after their end runs are deleted that do not say anything else, 0: never.
     """
 
     runs: RunStore
     files: FileStore
     window_items: int
+    batch_items: int
     installation: Installation
     keep_days: int
 
@@ -81,7 +82,7 @@ class RunMaker:
             graders=version.graders,
             target=target,
             data_source=_echo(source),
-            batch_items=batch_items(dataset, known),
+            batch_items=batch_items(dataset, known, wanted=self.batch_items),
             window_items=window_items(dataset, at_most=self.window_items),
             project=version.project,
             canary_dataset_id=known.dataset_id if known else None,
@@ -123,9 +124,9 @@ class RunMaker:
         return dataset
 
 
-def batch_items(dataset: Dataset, canaries: Dataset | None = None) -> int:
-    """Items an event carries: 1 for small runs, up to 50 for large ones, and never more than a pod should hold at once."""
-    by_count = min(50, max(1, dataset.lines // 200))
+def batch_items(dataset: Dataset, canaries: Dataset | None = None, *, wanted: int = 0) -> int:
+    """Items an event carries: `wanted`, or 1 for small runs, up to 50 for large ones; no more than a pod may hold at once."""
+    by_count = min(50, wanted or dataset.lines // 200)
     by_size = min(_BATCH_BYTES * data.lines // max(1, data.size_bytes) for data in (dataset, canaries) if data is not None)
     return max(1, min(by_count, by_size))
 

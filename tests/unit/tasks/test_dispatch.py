@@ -38,6 +38,13 @@ def test_batch_size_follows_the_run() -> None:
     assert batch_items(Dataset("ds", 10_000, 10_000 << 24)) == 1
 
 
+def test_batch_size_may_be_set() -> None:
+    """What an installation asks for holds for runs of any size, but heavy items still go in as few as fit a pod."""
+    assert {lines: batch_items(Dataset("ds", lines, 100 * lines), wanted=10) for lines in (1, 10_000)} == {1: 10, 10_000: 10}
+    assert batch_items(Dataset("ds", 10_000, 100), wanted=1000) == MAX_ITEMS
+    assert batch_items(Dataset("ds", 10_000, 10_000 << 20), wanted=10) == 4
+
+
 def test_large_items_have_a_smaller_window() -> None:
     """What is under way of a run at a time fits into one pod, and is never nothing."""
     kib = {0: 512, 1: 512, 128: 512, 1024: 64, 4096: 16, 1 << 20: 1}
