@@ -9,6 +9,7 @@ KnudgeError
 ├── NotFound                404
 ├── MethodNotAllowed        405
 ├── Conflict                409
+│   └── InProgress          409  somebody else is doing just that   (retryable)
 ├── PayloadTooLarge         413
 ├── UnsupportedMediaType    415
 ├── RateLimited             429  the caller's own limit            (retryable)
@@ -119,6 +120,11 @@ class MethodNotAllowed(KnudgeError):
 class Conflict(KnudgeError):
     code = "conflict"
     http_status = 409
+
+
+class InProgress(Conflict):
+    code = "in_progress"
+    retryable = True
 
 
 class PayloadTooLarge(KnudgeError):

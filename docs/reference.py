@@ -32,6 +32,7 @@ _ERRORS = {
     "not_found": "No such path, or no such object in the key's project.",
     "method_not_allowed": "The path takes other methods; the `Allow` header lists them.",
     "conflict": "An id that was used for something else.",
+    "in_progress": "The first request with this `Idempotency-Key` is still worked on; its answer comes to who asks again.",
     "payload_too_large": "The body, a line or a file is over its limit.",
     "unsupported_media_type": "The `Content-Type` is not what the route takes.",
     "rate_limited": "The caller's own limit.",

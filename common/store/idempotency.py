@@ -1,26 +1,30 @@
 """What became of creating requests, by the caller's idempotency key: the same request again creates nothing again.
 
-A key is held while its request is worked on, and the identity of what it creates is fixed when it is first held. Whoever comes
-after a crash therefore makes the same object, or finds that it is there.
+A key is held while its request is worked on, by a short lease that is renewed meanwhile. The identity of what it creates is
+fixed when it is first held: whoever comes after a crash makes the same object, or finds that it is there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from common.errors import Conflict
+from common.errors import Conflict, InProgress, StoreUnavailable
 from common.store import keys
 from common.store.connect import script, store_errors
 from common.store.paging import tick
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import redis
 
 KEPT_S = 24 * 3600
-_HELD_MS = 120_000  # longer than a request may take
+_RENEWALS = 5  # within a lease: a few may fail
 _MICRO = 1_000_000
 
 
@@ -65,10 +69,12 @@ class KnownAnswer:
 
 
 class IdempotencyStore:
-    """Idempotency keys of all projects."""
+    """Idempotency keys of all projects. Who dies keeps a key busy for up to ``lease_s``."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, *, lease_s: float = 5.0) -> None:
         self._client = client
+        self._lease_s = lease_s
+        self._renew = client.register_script(script("common.store", "renew_key.lua"))
         self._claim = client.register_script(script("common.store", "claim_key.lua"))
         self._settle = client.register_script(script("common.store", "settle_key.lua"))
 
@@ -80,21 +86,45 @@ class IdempotencyStore:
             fingerprint: Of the request's content.
 
         Raises:
-            Conflict: the key was used for another request, or somebody is working on it right now.
+            Conflict: the key was used for another request.
+            InProgress: somebody is working on it right now.
         """
         record = keys.idempotency(hashlib.sha256(f"{scope}\n{key}".encode()).hexdigest())
         mine, token = Identity.new(self._client), secrets.token_hex(8)
         with store_errors():
-            found = self._claim(keys=[record], args=[fingerprint, token, _HELD_MS, KEPT_S, mine.tick_us, mine.suffix])
+            found = self._claim(keys=[record], args=[fingerprint, token, self._lease_ms, KEPT_S, mine.tick_us, mine.suffix])
         match found[0]:
             case b"conflict":
                 raise Conflict("this Idempotency-Key was used for another request; take a new one")
             case b"busy":
-                raise Conflict("a request with this Idempotency-Key is being worked on; ask again", retry_after_s=1.0)
+                raise InProgress(
+                    "a request with this Idempotency-Key is being worked on; ask again", retry_after_s=int(found[1]) / 1000
+                )
             case b"done":
                 return KnownAnswer(int(found[1]), found[2])
         identity = Identity(int(found[1]), found[2].decode())
         return HeldKey(identity, again=bool(found[3]), token=token, record=record)
+
+    @contextmanager
+    def renewing(self, held: HeldKey) -> Iterator[None]:
+        """Keep the key held within the block, however long it takes: a thread renews the lease, one trip each time."""
+        over = Event()
+        thread = Thread(target=self._keep, args=(held, over), name="idempotency-key", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def _keep(self, held: HeldKey, over: Event) -> None:
+        while not over.wait(self._lease_s / _RENEWALS):
+            with suppress(StoreUnavailable), store_errors():
+                self._renew(keys=[held.record], args=[held.token, self._lease_ms])
+
+    @property
+    def _lease_ms(self) -> int:
+        return int(self._lease_s * 1000)
 
     def settle(self, held: HeldKey, answer: KnownAnswer) -> None:
         """Note the answer for `KEPT_S`. One trip."""

@@ -49,7 +49,8 @@ class Once:
 
         Raises:
             InvalidInput: the header is no key.
-            Conflict: the key was used for another request, or somebody is working on it.
+            Conflict: the key was used for another request.
+            InProgress: somebody is working on it.
         """
         key = request.headers.get(HEADER)
         if key is None:
@@ -61,7 +62,8 @@ class Once:
         if isinstance(held, KnownAnswer):
             return Response(held.status, held.body, headers=_REPLAYED)
         try:
-            answer = json_response(_found_or_made(held, make, find), status)
+            with self.keys.renewing(held):
+                answer = json_response(_found_or_made(held, make, find), status)
         except BaseException as error:
             self.keys.release(held, forget=isinstance(error, KnudgeError) and not error.retryable)
             raise

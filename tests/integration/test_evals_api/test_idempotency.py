@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from common.errors import InProgress
 from common.store.apikeys import ApiKeyStore
-from common.store.idempotency import HeldKey, IdempotencyStore
+from common.store.idempotency import HeldKey, IdempotencyStore, KnownAnswer
 from tests.integration.test_evals_api.test_resources import CONFIG, EQUAL
 
 if TYPE_CHECKING:
@@ -86,6 +90,46 @@ def test_many_at_once_create_one(world: World) -> None:
     assert all("retry-after" in answer.headers for answer in answers if answer.status_code == 409)
     assert len({answer.json()["id"] for answer in answers if answer.status_code == 201}) == 1
     assert len(world.client.evals.list().data) == 1
+
+
+def test_a_busy_key_says_how_long(world: World) -> None:
+    """Who comes while the first request is worked on may ask again, no later than the lease of the first can last."""
+    caller, lease_s = Caller(world), 4.0
+    made = caller.post("/v1/evals", "k1", json=EVAL)
+    body = made.request.content
+    IdempotencyStore(world.store, lease_s=lease_s).claim(
+        "k2", scope="default\nPOST\n/v1/evals", fingerprint=hashlib.sha256(body).hexdigest()
+    )
+    busy = caller.post("/v1/evals", "k2", json=EVAL)
+    assert (busy.status_code, busy.json()["error"]["code"], busy.headers["x-should-retry"]) == (409, "in_progress", "true")
+    assert 1 <= int(busy.headers["retry-after"]) <= lease_s
+
+
+def test_a_killed_process_frees_its_key(world: World) -> None:
+    """A lease that nobody renews ends by itself, and the next one goes on with the same object."""
+    store = IdempotencyStore(world.store, lease_s=0.05)
+    first, found = store.claim("k", scope="s", fingerprint="f"), None
+    while found is None:
+        with suppress(InProgress):
+            found = store.claim("k", scope="s", fingerprint="f")
+    assert isinstance(first, HeldKey)
+    assert isinstance(found, HeldKey)
+    assert (found.again, found.identity) == (True, first.identity)
+
+
+def test_a_key_is_held_while_its_request_works(world: World) -> None:
+    """However long a request takes, its key stays held."""
+    store = IdempotencyStore(world.store, lease_s=0.5)
+    held = store.claim("k", scope="s", fingerprint="f")
+    assert isinstance(held, HeldKey)
+    until = world.store.hget(held.record, "held_until")
+    with store.renewing(held):
+        while world.store.hget(held.record, "held_until") == until:
+            time.sleep(0.01)
+        with pytest.raises(InProgress):
+            store.claim("k", scope="s", fingerprint="f")
+    store.settle(held, KnownAnswer(201, b"{}"))
+    assert store.claim("k", scope="s", fingerprint="f") == KnownAnswer(201, b"{}")
 
 
 def test_after_a_crash_the_object_is_the_same(world: World) -> None:
