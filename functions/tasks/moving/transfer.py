@@ -11,7 +11,7 @@ from common.schemas.imports import IMPORTED_FROM
 from common.schemas.transfer import Transferred, TransferRun, TransferSample, TransferVerdicts
 from common.stats.summary import canary_counters, counters, item_outcome
 from common.store.imports import ImportedNotes, derived_id
-from common.store.results import OUTCOMES, indexes_in
+from common.store.results import OUTCOMES, pages_in
 from common.store.runs import FoldItem
 from functions.tasks.moving import imported
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from common.store.runs import RunStore
 
 _PAGE = 50
-_EVERY = 1 << 62
 _TITLE_LIMIT = 256
 
 
@@ -74,9 +73,7 @@ class Exporter:
         return self._samples(plan) if part == "samples" else self._verdicts(plan)
 
     def _pages(self, plan: RunPlan) -> Iterator[tuple[list[int], Loaded]]:
-        counted = indexes_in(self.runs.counted(plan.run_id), after=None, limit=_EVERY)
-        for start in range(0, len(counted), _PAGE):
-            page = counted[start : start + _PAGE]
+        for page in pages_in(self.runs.counted(plan.run_id), after=None, limit=_PAGE):
             yield page, self.results.load(plan, page, lines=False)
 
     def _samples(self, plan: RunPlan) -> Iterator[bytes]:
@@ -93,6 +90,9 @@ class Exporter:
                 found = [
                     loaded.verdicts[index, grader] for grader in range(len(plan.graders)) if (index, grader) in loaded.verdicts
                 ]
+                if not found:
+                    # A counted item always has verdicts. Breaking off is better than an export that only looks whole.
+                    raise NotFound(f"run {plan.run_id} was deleted while it was read")
                 yield _line(TransferVerdicts.model_validate({"index": index, "outcome": told, "verdicts": found}))
 
 

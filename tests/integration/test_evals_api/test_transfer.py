@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cli.main import outcome
 from cli.moving.package import seal
+from common.errors import NotFound
 from common.schemas.evaluation import ModelCall, Unscored, Usage, Verdict
 from common.schemas.graders import ScoreModelGrader
 from common.schemas.runs import RunPlan, StoredSample
@@ -19,6 +21,7 @@ from common.store.datasets import DatasetStore
 from common.store.evals import EvalStore
 from common.store.results import ResultStore
 from common.store.runs import FoldItem
+from functions.tasks.moving.transfer import Exporter
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +138,30 @@ def test_only_what_has_ended_is_exported(world: World, tmp_path: Path, capsys: p
     world.client = world.new_client("other")
     assert _export(world, plan, tmp_path / "b.tar.gz") == 2
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_holds_a_page_at_a_time(world: World) -> None:
+    """What an export keeps in memory does not grow with the run: the first line of a million is there for little."""
+    plan = _run(world).model_copy(update={"item_count": 1_000_000})
+    world.store.set(f"kn:run:{{{plan.run_id}}}:done", b"\xff" * 125_000)
+    exporter = Exporter(EvalStore(world.store), world.runs, ResultStore(world.store))
+    tracemalloc.start()
+    try:
+        assert next(exporter.part(plan, "samples"))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 4_000_000  # a list of all indexes alone has 36 MB
+
+
+def test_an_export_of_a_deleted_run_breaks_off(world: World) -> None:
+    """A run that is deleted while it is exported ends the export with an error, not with lines that have no verdicts."""
+    plan = _run(world)
+    verdicts = Exporter(EvalStore(world.store), world.runs, ResultStore(world.store)).part(plan, "verdicts")
+    assert next(verdicts)
+    world.client.evals.runs.delete(plan.run_id, eval_id=plan.eval_id)
+    with pytest.raises(NotFound, match="was deleted while it was read"):
+        list(verdicts)
 
 
 def _edited(folder: Path, name: str, change: Any) -> None:
