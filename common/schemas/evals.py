@@ -149,6 +149,10 @@ class RunCreate(Model):
     data_source: Annotated[JsonlDataSource | CompletionsDataSource | RefusedDataSource, Field(discriminator="type")]
 
 
+class NoFields(Model):
+    """A request that its path says all of: ``…/pause``, ``…/resume``, ``…/cancel``. No body is as good as an empty one."""
+
+
 class RunRetry(Model):
     """``POST …/runs/{run_id}/retry``. ``codes``: only verdicts that are unscored for one of these reasons; without it, all."""
 

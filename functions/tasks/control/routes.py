@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _ONE = "/v1/evals/{eval_id}/runs/{run_id}"
 _FORK_BYTES = 4 * 1024 * 1024
+_EMPTY = b"{}"  # what a request without a body says
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,14 @@ class ControlRoutes:
     def pause(self, request: Request) -> Response:
         """``POST …/pause``. Twice is as good as once."""
         plan = self._plan(request)
+        parse(request.body or _EMPTY, api.NoFields)
         _refuse_ended(self.control.pause(plan.run_id), "paused")
         return self._respond(plan)
 
     def resume(self, request: Request) -> Response:
         """``POST …/resume``. A run that is not paused just goes on."""
         plan = self._plan(request)
+        parse(request.body or _EMPTY, api.NoFields)
         _refuse_ended(self.control.resume(plan.run_id), "resumed")
         self._advance(plan, request)
         return self._respond(plan)
@@ -103,7 +106,7 @@ class ControlRoutes:
     def retry(self, request: Request) -> Response:
         """``POST …/retry``. A run that is being opened by the same retry already stays as it is."""
         plan = self._plan(request)
-        codes = parse(request.body, api.RunRetry).codes if request.body else None
+        codes = parse(request.body or _EMPTY, api.RunRetry).codes
         snapshot = self.runs.snapshot_of(plan)
         if snapshot.state.ended:
             check_retry(snapshot, codes or ())
@@ -132,7 +135,7 @@ class ControlRoutes:
     def redrive(self, request: Request) -> Response:
         """``POST …/dead_letters/redrive``."""
         plan = self._plan(request)
-        ids = parse(request.body, api.DeadLetterRedrive).ids if request.body else None
+        ids = parse(request.body or _EMPTY, api.DeadLetterRedrive).ids
         done = self.redriver.redrive(plan, ids, now=int(self.now()), traceparent=request.traceparent)
         return json_response(done)
 

@@ -109,6 +109,7 @@ class RunRoutes:
     def cancel(self, request: Request) -> Response:
         """``POST …/runs/{run_id}/cancel`` as the ``openai`` package has it, ``POST …/runs/{run_id}`` as the documentation."""
         plan = self._plan(request)
+        parse(request.body or b"{}", api.NoFields)
         before = self.runs.cancel(plan.run_id)
         if before in ("completed", "failed"):
             raise InvalidInput(f"the run has {before} already; only a queued or running one can be canceled")

@@ -112,6 +112,18 @@ def test_pause_and_resume(world: World) -> None:
         assert "completed already" in str(refused(world, run, what))
 
 
+@pytest.mark.parametrize("what", ["pause", "resume", "cancel", "retry", "dead_letters/redrive"])
+def test_a_field_that_is_not_known_is_refused(world: World, what: str) -> None:
+    """A misspelt option is told and nothing is done; no body and an empty one are both nothing to say."""
+    world.broker.holding = True
+    run = start(world, make_eval(world, testing_criteria=[EQUAL]), rows("x"))
+    assert refused(world, run, what, {"resson": "x"}).param == "resson"
+    assert world.client.evals.runs.retrieve(run.id, eval_id=run.eval_id).status == "in_progress"
+    if what != "retry":
+        act(world, run, what, {})
+        act(world, run, what)
+
+
 def test_somebody_elses_run_is_not_there(world: World) -> None:
     """Another project's runs, or those of another eval, cannot be paused, retried or forked."""
     run = start(world, make_eval(world), [RIGHT])
