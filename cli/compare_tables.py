@@ -48,10 +48,10 @@ def print_comparison(console: Console, found: Comparison) -> None:
     console.print()
 
 
-def print_pair_gates(console: Console, results: Sequence[PairGateResult]) -> None:
-    """One line a gate, with what decided."""
+def print_pair_gates(console: Console, results: Sequence[PairGateResult], *, decided: bool) -> None:
+    """One line a gate, with what decided; not `decided` are those over runs that are not fit for it."""
     for result in results:
-        verdict = "passed" if result.passed else "FAILED"
+        verdict = "passed" if result.passed else "FAILED" if decided else "not decided"
         line = f"gate {verdict}  {plain(result.gate.text)}: {_decided_by(result)}"
         console.print(line, style="green" if result.passed else "bold red")
 

@@ -163,16 +163,28 @@ def _amount(written: str, text: str, *, share: bool) -> float:
     return amount
 
 
-def check_pair(found: Comparison, gates: Sequence[PairGate]) -> list[PairGateResult]:
-    """The outcome of every gate, in the order of `gates`. Every grader of a gate is in `found`."""
+def check_pair(found: Comparison, gates: Sequence[PairGate], *, unfit: str = "") -> list[PairGateResult]:
+    """The outcome of every gate, in the order of `gates`. Every grader of a gate is in `found`.
+
+    ``unfit`` says why no gate can be decided over these runs: then none has passed, whatever the figures are.
+    """
     graders = {grader.name: grader for grader in found.graders}
     watched = any(gate.wish == "at most" for gate in gates)
-    return [
+    results = [
         _check_unscored(found, gate)
         if gate.wish == "at most"
         else _check_pair(graders[gate.grader], gate, level=found.level, watched=watched)
         for gate in gates
     ]
+    return (
+        [replace(result, passed=False, undecided=True, needed=None, reason=unfit) for result in results] if unfit else results
+    )
+
+
+def told(passed: Sequence[bool]) -> str:
+    """What became of all gates, in a few words."""
+    failed = passed.count(False)
+    return f"{failed} of {len(passed)} gates did not hold" if failed else "every gate held"
 
 
 def _check_pair(grader: GraderComparison, gate: PairGate, *, level: float, watched: bool) -> PairGateResult:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from cli.errors import COULD_NOT_RUN, GATE_FAILED, PASSED
 from cli.text import plain
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ _WIDTH = 132  # where the output is no terminal that has a width of its own
 _WIDE = 114  # narrower terminals get fewer columns, rather than cut ones
 _FIGURES = ("mean [95 %]", "pass rate [95 %]")
 _CENT = 0.01
+_ENDS = {PASSED: ("PASSED", "green"), GATE_FAILED: ("FAILED", "bold red"), COULD_NOT_RUN: ("NOT DECIDED", "bold red")}
 
 
 def console_on(stream: TextIO) -> Console:
@@ -139,6 +141,12 @@ def print_side_by_side(console: Console, summaries: Sequence[RunSummary]) -> Non
     table.add_row("all graders", "passed", *(f"{summary.passed:,} of {summary.total:,}" for summary in summaries))
     console.print(table)
     console.print()
+
+
+def print_end(console: Console, code: int, why: str) -> None:
+    """The last line of a command with gates; it says what the exit `code` says."""
+    word, style = _ENDS[code]
+    console.print(f"{word}: {plain(why, limit=500)}", style=style, soft_wrap=True)
 
 
 def print_gates(console: Console, results: Sequence[GateResult], *, allow_unscored: bool) -> None:

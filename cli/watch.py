@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from cli.api import Api, Failed
 from cli.errors import CannotRun
 from common.schemas.evaluation import Usage
-from common.schemas.runs import ENDED, GraderSummary, ModelUsage, RunSummary
+from common.schemas.runs import ENDED, GraderSummary, ModelUsage, RunStatus, RunSummary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +41,11 @@ class Look:
     def ended(self) -> bool:
         """True when nothing will change any more."""
         return self.summary.status in ENDED
+
+
+def ended_as(status: RunStatus) -> str:
+    """``the run has completed``, in words for each status of a run that has ended."""
+    return f"the run {'was' if status == 'canceled' else 'has'} {status}"
 
 
 class Shown(Protocol):

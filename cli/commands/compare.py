@@ -86,12 +86,13 @@ def command(  # noqa: PLR0917  # click passes options by name
     with Api(base_url, key=api_key, patience=Patience(timeout_s=request_timeout, attempts=3)) as api:
         found = _parsed(api.get("/compare", **query))
     _known_graders(wanted, found)
-    results = gates.check_pair(found, wanted)
-    code = _exit_code(found, results)
+    unfit = _unfit(found) if wanted else ""
+    results = gates.check_pair(found, wanted, unfit=unfit)
+    code = COULD_NOT_RUN if unfit else PASSED if all(result.passed for result in results) else GATE_FAILED
     if as_json:
         _print_json(found, results, code)
     else:
-        _print(found, results)
+        _print(found, results, code, unfit=unfit)
     return code
 
 
@@ -116,14 +117,13 @@ def _known_graders(wanted: Sequence[PairGate], found: Comparison) -> None:
             raise CannotRun(f"--gate: no grader named {gate.grader!r} is compared{why}; there are: {', '.join(known)}")
 
 
-def _exit_code(found: Comparison, results: Sequence[PairGateResult]) -> int:
-    if results and any(_unfit(run) for run in (found.a, found.b)):
-        return COULD_NOT_RUN
-    return PASSED if all(result.passed for result in results) else GATE_FAILED
+def _unfit(found: Comparison) -> str:
+    """Why no gate can be decided over these runs; empty where there is no such reason."""
+    doubts = {"baseline": _doubt(found.a), "candidate": _doubt(found.b)}
+    return "; ".join(f"the {role} {doubt}" for role, doubt in doubts.items() if doubt)
 
 
-def _unfit(run: ComparedRun) -> str:
-    """Why no gate can be decided over a run; empty where there is no such reason."""
+def _doubt(run: ComparedRun) -> str:
     if run.suspect:
         return "is suspect: a canary failed"
     if run.stopped:
@@ -131,16 +131,15 @@ def _unfit(run: ComparedRun) -> str:
     return "" if run.complete and run.status == "completed" else f"is {run.status}, with {run.done:,} of {run.total:,} items"
 
 
-def _print(found: Comparison, results: Sequence[PairGateResult]) -> None:
+def _print(found: Comparison, results: Sequence[PairGateResult], code: int, *, unfit: str) -> None:
     from cli.compare_tables import print_comparison, print_pair_gates
-    from cli.tables import console_on
+    from cli.tables import console_on, print_end
 
     console = console_on(sys.stdout)
     print_comparison(console, found)
-    print_pair_gates(console, results)
-    for role, run in (("baseline", found.a), ("candidate", found.b)):
-        if results and (why := _unfit(run)):
-            click.echo(f"knudge: no gate can be decided: the {role} {why}", err=True)
+    print_pair_gates(console, results, decided=not unfit)
+    if results:
+        print_end(console, code, unfit or gates.told([result.passed for result in results]))
 
 
 def _print_json(found: Comparison, results: Sequence[PairGateResult], code: int) -> None:

@@ -14,7 +14,7 @@ from cli.commands import options
 from cli.errors import COULD_NOT_RUN, GATE_FAILED, PASSED, CannotRun
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from cli.gates import Gate, GateResult
     from cli.watch import Look
@@ -122,11 +122,20 @@ def _print(looks: Sequence[Look], results: Sequence[GateResult], *, allow_unscor
     for look in looks:
         if not look.whole:
             click.echo(f"knudge: {look.run.name}: no summary to be had; means, cost and 'simulated' are unknown", err=True)
-        if look.summary.status != "completed":
-            click.echo(f"knudge: {look.run.name}: the run has {look.summary.status}", err=True)
-        if look.summary.suspect:
-            click.echo(f"knudge: {look.run.name}: its figures are not to be believed, a canary did not pass", err=True)
-    return _exit_code(looks, results)
+    code, doubts = _exit_code(looks, results), [doubt for look in looks for doubt in _doubts(look)]
+    if doubts or results:
+        tables.print_end(console, code, "; ".join(doubts) or gates.told([result.passed for result in results]))
+    return code
+
+
+def _doubts(look: Look) -> Iterator[str]:
+    """What makes a run none that a gate can pass."""
+    from cli.watch import ended_as
+
+    if look.summary.status != "completed":
+        yield f"{look.run.name}: {ended_as(look.summary.status)}"
+    if look.summary.suspect:
+        yield f"{look.run.name}: its figures are not to be believed, a canary did not pass"
 
 
 def _print_json(of_eval: dict[str, Any], looks: Sequence[Look], results: Sequence[GateResult]) -> int:

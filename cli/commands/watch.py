@@ -26,7 +26,7 @@ def command(run_id: str, *, base_url: str, api_key: str | None, once: bool, time
     from cli.api import Api, Patience
     from cli.progress import Lines, shown_on
     from cli.tables import console_on, print_run
-    from cli.watch import StartedRun, Watcher, follow
+    from cli.watch import StartedRun, Watcher, ended_as, follow
 
     with Api(base_url, key=api_key, patience=Patience(timeout_s=request_timeout)) as api:
         watcher = Watcher(api, aggregate_url=base_url)
@@ -41,4 +41,7 @@ def command(run_id: str, *, base_url: str, api_key: str | None, once: bool, time
         finally:
             watcher.close()
     print_run(console_on(sys.stdout), last.summary)
-    return PASSED if last.summary.status == "completed" else COULD_NOT_RUN
+    if last.summary.status == "completed":
+        return PASSED
+    click.echo(f"knudge: {ended_as(last.summary.status)}", err=True)
+    return COULD_NOT_RUN

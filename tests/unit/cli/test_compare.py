@@ -239,7 +239,9 @@ def test_gates_make_the_exit_code(
 ) -> None:
     """A gate that holds is 0, one that does not or is undecided is 1, and the line says what decided."""
     assert outcome([*serve(), "--gate", gate]) == code
-    assert line in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert line in out
+    assert out.splitlines()[-1] == ("PASSED: every gate held", "FAILED: 1 of 1 gates did not hold")[code]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +259,13 @@ def test_no_gate_is_decided_over_a_run_that_is_not_fit_for_it(
     """A gate that would hold is no pass while a run goes on, has not completed, or has a judge in doubt; a look is free."""
     arguments = serve(b=_run("plover", **change))
     assert outcome([*arguments, "--gate", "correct: ness: not worse than 0.02"]) == 2
-    assert words in capsys.readouterr().err
+    out = capsys.readouterr().out
+    assert "gate not decided  correct: ness: not worse than 0.02: the candidate " in out
+    assert "gate passed" not in out
+    assert out.splitlines()[-1].startswith(f"NOT DECIDED: {words}")
+    assert outcome([*arguments, "--json", "--gate", "correct: ness: not worse than 0.02"]) == 2
+    (gate,) = json.loads(capsys.readouterr().out)["gates"]
+    assert (gate["passed"], gate["undecided"]) == (False, True)
     assert outcome(arguments) == 0
 
 

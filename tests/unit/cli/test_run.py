@@ -181,7 +181,7 @@ def test_a_suspect_run_is_a_failed_gate(
     assert _run(server, eval_file) == 1
     told = capsys.readouterr()
     assert "SUSPECT" in told.out
-    assert "not to be believed" in told.err
+    assert told.out.splitlines()[-1].startswith("FAILED: tern: its figures are not to be believed")
 
 
 def test_the_whole_way_with_two_runs(server: EvalsServer, eval_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +233,9 @@ def test_gates_decide_the_exit_code(server: EvalsServer, eval_file: Path, capsys
     out = capsys.readouterr().out
     assert "gate passed  tern: correctness ≥ 0.8, got 0.8" in out
     assert "gate FAILED  gull: correctness ≥ 0.8, got 0.3" in out
+    assert out.splitlines()[-1] == "FAILED: 1 of 4 gates did not hold"
     assert _run(server, eval_file, "--run", "tern", "--fail-under", "correctness=0.8") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "PASSED: every gate held"
 
 
 def test_a_gate_with_unscored_verdicts_says_so(
@@ -270,7 +272,7 @@ def test_a_failed_run_could_not_run(server: EvalsServer, eval_file: Path, capsys
     assert _run(server, eval_file, "--run", "tern", "--fail-under", "correctness=0") == 2
     captured = capsys.readouterr()
     assert "error   judge_away: no judge" in captured.out
-    assert "the run has failed" in captured.err
+    assert captured.out.splitlines()[-1] == "NOT DECIDED: tern: the run has failed"
 
 
 def test_progress_is_plain_lines_where_there_is_no_terminal(

@@ -108,10 +108,14 @@ def test_watch_says_once_how_a_run_stands(loopback: Loopback, capsys: pytest.Cap
     assert line.endswith("waiting for somebody to resume it\n")
 
 
-def test_a_run_that_failed_is_told_by_the_exit_code(loopback: Loopback) -> None:
-    """Watching a run that was canceled or failed ends with 2."""
-    _answering(loopback, summary("canceled", progress=None))
+@pytest.mark.parametrize(("status", "words"), [("canceled", "the run was canceled"), ("failed", "the run has failed")])
+def test_a_run_that_did_not_complete_is_told(
+    loopback: Loopback, capsys: pytest.CaptureFixture[str], status: str, words: str
+) -> None:
+    """Watching a run that was canceled or failed ends with 2, and the last line says so."""
+    _answering(loopback, summary(status, progress=None))
     assert outcome(["watch", "run_1", "--base-url", loopback.url]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == f"knudge: {words}"
 
 
 def _log(folder: Path, name: str, *lines: dict[str, Any] | str) -> None:
