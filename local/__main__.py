@@ -50,7 +50,7 @@ class Wanted:
 @click.option("--config", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Gateway YAML (KNUDGE_CONFIG).")
 @click.option("--judge", metavar="PROVIDER:MODEL", help="The judge to use where there is no configuration file.")
 @click.option("--broker-mode", type=click.Choice(["async", "sync"]), default="async", show_default=True)
-@click.option("--broker-faults", default="", help="For tests: lose=RATE,duplicate=RATE,reorder=RATE,late_s=S,seed=N.")
+@click.option("--broker-faults", default="", help="For tests: lose=RATE,duplicate=RATE,copies=N,reorder=RATE,late_s=S,seed=N.")
 @click.option("--scale", default="", help="Processes of a function, for example evaluate=2,aggregate=2 (default: one of each).")
 @click.option("--restart", is_flag=True, help="Start a program again that a signal has ended, as a cluster does.")
 @click.option("--verbose", is_flag=True, help="Show the programs' logs here instead of writing them to files.")

@@ -106,7 +106,7 @@ def _problem(error: KnudgeError) -> Response:
 @click.option("--mode", type=click.Choice(["async", "sync"]), default="async", show_default=True)
 @click.option("--manifests", type=click.Path(path_type=Path), default=BASE, help="Folder of the kustomize base to read.")
 @click.option("--capacity", type=int, default=10_000, show_default=True, help="Events under way before publishers wait.")
-@click.option("--faults", default="", help="For tests: lose=RATE,duplicate=RATE,reorder=RATE,late_s=S,seed=N.")
+@click.option("--faults", default="", help="For tests: lose=RATE,duplicate=RATE,copies=N,reorder=RATE,late_s=S,seed=N.")
 @click.option("--scale", default="", help="Processes of a function, for example evaluate=2: deliveries go to them in turn.")
 def main(port: int | None, mode: Mode, manifests: Path, capacity: int, faults: str, scale: str) -> None:  # noqa: PLR0917 - as click passes them
     """Carry events between the functions of this machine, wired as the manifests say."""

@@ -126,7 +126,7 @@ class Broker:
         }
 
     async def _hand_over(self, trigger: Trigger, envelope: Envelope) -> bool:
-        copies = self.faults.copies()
+        copies = self.faults.times()
         if copies != 1:
             self._tally(trigger, envelope, "lost" if copies == 0 else "duplicated")
         if delay_s := self.faults.delay_s():
