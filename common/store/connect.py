@@ -5,8 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+import hiredis
 import redis
 import redis.asyncio
 from redis.backoff import NoBackoff
@@ -16,9 +17,11 @@ from redis.retry import Retry
 from common.errors import StoreUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from common.settings import Settings
+
+C = TypeVar("C", bound=redis.asyncio.connection.AbstractConnection)
 
 
 def sync_client(settings: Settings) -> redis.Redis:
@@ -42,9 +45,25 @@ def async_client(settings: Settings) -> redis.asyncio.Redis:
         from common.store.cluster import async_cluster
 
         return cast("redis.asyncio.Redis", async_cluster(url, timeout_s=timeout_s))  # as above
-    return redis.asyncio.Redis.from_url(
+    client = redis.asyncio.Redis.from_url(
         settings.redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=AsyncRetry(NoBackoff(), 0)
     )
+    pool = client.connection_pool
+    pool.connection_class = _packing(pool.connection_class)
+    return client
+
+
+def _packing(kind: type[C]) -> type[C]:
+    """Connections of `kind` that have hiredis write their pipelines, as it reads the answers.
+
+    redis-py does so in its blocking client only; its asyncio connections take six times as long, one word after the other.
+    """
+    return type(kind.__name__, (_Packing, kind), {})
+
+
+class _Packing:
+    def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
+        return [hiredis.pack_command(tuple(command)) for command in commands]
 
 
 def _cluster_url(url: str) -> str | None:
