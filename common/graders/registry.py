@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import UnknownVariable, Unsupported
 from common.graders.outcome import MESSAGE_LIMIT, UnscoredError, bounded
 from common.schemas.evaluation import Unscored, Verdict
-from common.schemas.graders import MAX_SCORE
+from common.schemas.graders import MAX_SCORE, JudgeGrader
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +88,7 @@ async def grade(grader: Grader, context: GradeContext) -> Verdict:
 
 
 def _implementation(grader: Grader) -> Callable[[Any, GradeContext], Awaitable[Score]]:
-    if getattr(grader, "samples", 1) > 1:
+    if isinstance(grader, JudgeGrader) and grader.samples > 1:
         return _found("combining.samples", "samples")
     return _found(_GRADERS[grader.type], grader.type)
 

@@ -97,7 +97,8 @@ def _all_variables(grader: Grader) -> Iterator[tuple[str, str]]:
 
 
 def _path(written: str) -> str:
-    return _INDEX.sub(r".\1", written.strip())
+    name = written.strip()
+    return _INDEX.sub(r".\1", name) if "[" in name else name
 
 
 def _unknown(variable: str, known: Iterable[str], namespace: str, *, pointer: str | None = None) -> UnknownVariable:

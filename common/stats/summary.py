@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Literal, Protocol
 from urllib.parse import quote, unquote
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from common.schemas.stopping import Stopped
 
 BIN_COUNT = 20
+_SCORES_KEPT = 1024  # scores repeat: of most graders there are few
 TEXT_LIMIT = 120  # characters of foreign text within a field's name
 Role = Literal["judge", "target"]
 _ROLES: tuple[Role, ...] = ("judge", "target")
@@ -77,27 +79,27 @@ def counters(graders: Sequence[Grader], sample: StoredSample | None, verdicts: S
     Raises:
         ValueError: not one verdict for each grader, or a score beyond `common.schemas.graders.MAX_SCORE`.
     """
-    added: Counter[str] = Counter({f"items.{item_outcome(verdicts)}": 1})
-    for index, (grader, verdict) in enumerate(zip(graders, verdicts, strict=True)):
-        _count_verdict(added, f"g{index}", grader, verdict)
-    _count_calls(added, verdicts)
+    calls = _of_calls(verdicts)
     if sample is not None and sample.model is not None:
-        _count_call(added, "target", sample.model, sample)
+        calls.update(_of_call("target", sample.model, sample))
+    added = {f"items.{item_outcome(verdicts)}": 1, **calls}
+    for index, (grader, verdict) in enumerate(zip(graders, verdicts, strict=True)):
+        added.update(_of_verdict(f"g{index}", grader, verdict))
     return {field: amount for field, amount in added.items() if amount}
 
 
 def canary_counters(graders: Sequence[Grader], verdicts: Sequence[Verdict], canary: Canary, *, line: int) -> dict[str, int]:
     """What a canary adds: its calls cost as any other's, but it is none of the items, and in no grader's sums."""
-    added: Counter[str] = Counter(canary_counts(graders, verdicts, canary, line=line))
-    _count_calls(added, verdicts)
+    added = {**canary_counts(graders, verdicts, canary, line=line), **_of_calls(verdicts)}
     return {field: amount for field, amount in added.items() if amount}
 
 
 def item_outcome(verdicts: Sequence[Verdict]) -> Literal["passed", "failed", "errored"]:
     """How an item ended: errored where a verdict is unscored, or where there is none at all."""
-    if not verdicts or any(verdict.passed is None for verdict in verdicts):
+    passed = [verdict.passed for verdict in verdicts]
+    if not passed or None in passed:
         return "errored"
-    return "passed" if all(verdict.passed for verdict in verdicts) else "failed"
+    return "passed" if all(passed) else "failed"
 
 
 def bin_of(score: float, scale: tuple[float, float]) -> int:
@@ -162,59 +164,65 @@ def _with_lines(plan: RunPlan, items: Iterable[WorstItem]) -> list[WorstItem]:
     return [item.model_copy(update={"line": arrangement.place(item.index).line}) for item in items]
 
 
-def _count_verdict(added: Counter[str], key: str, grader: Grader, verdict: Verdict) -> None:
+def _of_verdict(key: str, grader: Grader, verdict: Verdict) -> Mapping[str, int]:
+    """All fields begin with `key`, so that no two graders have one in common."""
     if verdict.score is None:
         code = verdict.unscored.code if verdict.unscored else "unknown"
-        added.update({f"{key}.unscored": 1, f"{key}.reason.{_escaped(code)}": 1})
-        return
-    sum_hi, sum_lo = split(verdict.score)
-    square_hi, square_mid, square_lo = split_square(verdict.score)
-    added.update(
-        {
-            f"{key}.scored": 1,
-            f"{key}.passed" if verdict.passed else f"{key}.failed": 1,
-            f"{key}.sum.hi": sum_hi,
-            f"{key}.sum.lo": sum_lo,
-            f"{key}.square.hi": square_hi,
-            f"{key}.square.mid": square_mid,
-            f"{key}.square.lo": square_lo,
-            f"{key}.bin.{bin_of(verdict.score, grader.scale)}": 1,
-        }
-    )
+        return {f"{key}.unscored": 1, f"{key}.reason.{_escaped(code)}": 1}
+    of_score = _of_score(key, verdict.score, grader.scale, passed=bool(verdict.passed))
+    sides = verdict.sides if grader.type == "pairwise_model" else None
+    if verdict.label is None and sides is None:
+        return of_score
+    added = dict(of_score)
     if verdict.label is not None:
-        added[f"{key}.label.{_escaped(verdict.label)}"] += 1
-    if grader.type == "pairwise_model" and verdict.sides is not None:
-        added[f"{key}.side.n"] += 1
-        for side, score in zip("ab", verdict.sides, strict=True):
-            high, low = split(score)
-            added.update({f"{key}.side.{side}.hi": high, f"{key}.side.{side}.lo": low})
+        added[f"{key}.label.{_escaped(verdict.label)}"] = 1
+    if sides is not None:
+        added[f"{key}.side.n"] = 1
+        for side, score in zip("ab", sides, strict=True):
+            added[f"{key}.side.{side}.hi"], added[f"{key}.side.{side}.lo"] = split(score)
+    return added
 
 
-def _count_calls(added: Counter[str], verdicts: Iterable[Verdict]) -> None:
+@lru_cache(maxsize=_SCORES_KEPT)
+def _of_score(key: str, score: float, scale: tuple[float, float], *, passed: bool) -> Mapping[str, int]:
+    sum_hi, sum_lo = split(score)
+    square_hi, square_mid, square_lo = split_square(score)
+    return {
+        f"{key}.scored": 1,
+        f"{key}.passed" if passed else f"{key}.failed": 1,
+        f"{key}.sum.hi": sum_hi,
+        f"{key}.sum.lo": sum_lo,
+        f"{key}.square.hi": square_hi,
+        f"{key}.square.mid": square_mid,
+        f"{key}.square.lo": square_lo,
+        f"{key}.bin.{bin_of(score, scale)}": 1,
+    }
+
+
+def _of_calls(verdicts: Iterable[Verdict]) -> Counter[str]:
+    added: Counter[str] = Counter()
     for verdict in verdicts:
         for call in verdict.calls:
-            _count_call(added, "judge", call.model, call)
+            added.update(_of_call("judge", call.model, call))
+    return added
 
 
-def _count_call(added: Counter[str], role: Role, model: str, paid: ModelCall | StoredSample) -> None:
+def _of_call(role: Role, model: str, paid: ModelCall | StoredSample) -> dict[str, int]:
     key = f"m.{role}.{_escaped(model)}"
-    if paid.reported_model:
-        added[f"{key}.reported.{_escaped(paid.reported_model)}"] += 1
+    reported = {f"{key}.reported.{_escaped(paid.reported_model)}": 1} if paid.reported_model else {}
     if paid.cached:
-        added.update({f"{key}.cached_calls": 1, f"{key}.simulated": int(paid.simulated)})
-        return
-    added.update(
-        {
-            f"{key}.calls": 1,
-            f"{key}.prompt": paid.usage.prompt_tokens,
-            f"{key}.completion": paid.usage.completion_tokens,
-            f"{key}.cached": paid.usage.cached_tokens,
-            f"{key}.reasoning": paid.usage.reasoning_tokens,
-            f"{key}.microusd": paid.cost_microusd or 0,
-            f"{key}.unpriced": int(paid.cost_microusd is None),
-            f"{key}.simulated": int(paid.simulated),
-        }
-    )
+        return {**reported, f"{key}.cached_calls": 1, f"{key}.simulated": int(paid.simulated)}
+    return {
+        **reported,
+        f"{key}.calls": 1,
+        f"{key}.prompt": paid.usage.prompt_tokens,
+        f"{key}.completion": paid.usage.completion_tokens,
+        f"{key}.cached": paid.usage.cached_tokens,
+        f"{key}.reasoning": paid.usage.reasoning_tokens,
+        f"{key}.microusd": paid.cost_microusd or 0,
+        f"{key}.unpriced": int(paid.cost_microusd is None),
+        f"{key}.simulated": int(paid.simulated),
+    }
 
 
 def _grader_summary(key: str, grader: Grader, counts: Mapping[str, int]) -> GraderSummary:

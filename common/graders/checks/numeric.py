@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from common.graders.checks.numbers import Notation, exactly, numbers, within
-from common.graders.checks.texts import text_of
+from common.graders.checks.texts import readable, text_of
 from common.graders.outcome import REASON_LIMIT, Score, UnscoredError, bounded
 from common.graders.template import value_of
 
@@ -52,7 +52,8 @@ def _reference(grader: NumericGrader, notation: Notation, context: GradeContext)
     value = value_of(grader.reference, context.scope)
     if isinstance(value, int | float) and not isinstance(value, bool):
         return _finite(value)
-    number = _extracted(list(numbers(text_of(grader.reference, context), notation)), "only")
+    text = readable(value) if isinstance(value, str) else text_of(grader.reference, context)
+    number = _extracted(list(numbers(text, notation)), "only")
     if isinstance(number, str):
         raise UnscoredError("reference_not_number", f"the reference: {number}")
     return number

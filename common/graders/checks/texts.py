@@ -19,7 +19,11 @@ def text_of(template: str, context: GradeContext) -> str:
         UnscoredError: ``text_too_long``; or as `render`.
         UnknownVariable: as `render`.
     """
-    text = render(template, context.scope)
+    return readable(render(template, context.scope))
+
+
+def readable(text: str) -> str:
+    """`text`, at most `MAX_TEXT_CHARACTERS` long. Raises `UnscoredError`: ``text_too_long``."""
     if len(text) > MAX_TEXT_CHARACTERS:
         raise UnscoredError("text_too_long", f"texts are compared up to {MAX_TEXT_CHARACTERS} characters each")
     return text
