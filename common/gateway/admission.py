@@ -152,7 +152,7 @@ class Admission:
             breaker.failure_rate,
             _STATE_MS,
             _COUNTERS_MS,
-            -1 if outcome.sent_ms is None else int(outcome.sent_ms),
+            int(ticket.config.learns_pace),
             requests.each_ms,
             requests.for_ms,
             tokens.each_ms,

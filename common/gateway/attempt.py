@@ -128,7 +128,7 @@ async def attempt(asked: Asked, around: Surroundings, *, deadline_s: float) -> A
         yield under_way
     except ProviderError as error:
         if under_way is not None:
-            under_way.outcome = _failed(error, under_way, around.clock())
+            under_way.outcome = _failed(error, under_way)
         raise
     except InvalidInput:
         if under_way is not None:
@@ -208,7 +208,7 @@ def _poll_s(ticket: Ticket, later: Later, polls: int, max_wait_s: float, rng: Ra
     return wait_s
 
 
-def _failed(error: ProviderError, under_way: Attempt, now_s: float) -> Outcome:
+def _failed(error: ProviderError, under_way: Attempt) -> Outcome:
     log(
         "gateway.attempt.failed",
         level=logging.WARNING,
@@ -217,21 +217,18 @@ def _failed(error: ProviderError, under_way: Attempt, now_s: float) -> Outcome:
         status=error.status,
         retry_after_s=error.retry_after_s,
     )
-    config = under_way.config
-    teaches = isinstance(error, ProviderRateLimited) and config.rpm is None and config.tpm is None
     return Outcome(
-        _blame(error, under_way, teaches=teaches),
+        _blame(error, under_way),
         code=error.code,
         retry_after_s=error.retry_after_s or 0.0,
         hints=error.hints,
         # Nobody knows what became of a call that was not answered in time; a malformed answer was made, and is on the bill.
         billed=isinstance(error, MalformedReply) or (isinstance(error, ProviderTimeout) and error.status is None),
-        sent_ms=(now_s - under_way.began_s) * 1000 if teaches else None,
     )
 
 
-def _blame(error: ProviderError, under_way: Attempt, *, teaches: bool) -> Result:
-    if isinstance(error, ProviderRateLimited) and (teaches or error.retry_after_s):
+def _blame(error: ProviderError, under_way: Attempt) -> Result:
+    if isinstance(error, ProviderRateLimited) and (under_way.config.learns_pace or error.retry_after_s):
         return "limited"  # everybody goes slower from here on: that is the remedy, and a closed door would be none
     if isinstance(error, ProviderTimeout) and error.status is None and under_way.timeout_s < under_way.config.timeout_s:
         return "cancelled"  # the caller's deadline was short, which says nothing about the provider

@@ -51,8 +51,7 @@ class Ticket:
 class Outcome:
     """What became of a call. ``code`` is the error's, ``""`` on success; ``retry_after_s`` the provider's wish.
 
-    ``billed`` says of a call without known cost whether the provider may have charged for it. ``sent_ms`` is how long ago the
-    call was sent, None where nothing is to be learned from a refusal.
+    ``billed`` says of a call without known cost whether the provider may have charged for it.
     """
 
     result: Result
@@ -63,7 +62,6 @@ class Outcome:
     retry_after_s: float = 0.0
     hints: RateHints | None = None
     billed: bool = False
-    sent_ms: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ class ModelConfig(Model):
     api: Literal["chat", "responses"] = "chat"
     price: Price | None = None
 
+    @property
+    def learns_pace(self) -> bool:
+        """Whether the pace is learned from the provider's refusals, because no limit is given."""
+        return self.rpm is None and self.tpm is None
+
 
 class RouteConfig(Model):
     """A name for a chain of models. ``strict`` never goes past the first one, so that a run has one judge."""

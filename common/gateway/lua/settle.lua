@@ -1,11 +1,14 @@
+#!lua
 -- What became of an admitted call: gives back its permit, corrects the buckets, charges budgets, feeds the breaker, counts.
+--
+-- The first line makes a server that is full or read-only refuse it as a whole, instead of in the middle, half done.
 --
 -- KEYS  1 state (hash)  2 permits (sorted set)  3 counters (hash)  4 window (hash: slot -> "second calls failures")
 --       5, 6 a budget (hash) and its reservations (sorted set), 7, 8 the next budget's, ...
 -- ARGV  1 call id  2 outcome: success | failure | limited | rejected | cancelled | unsent  3 ms taken for the request
 --       4 ms taken for each token  5 tokens taken  6 true tokens (-1: unknown)  7 concurrency
 --       8 provider's wait (ms, 0: none)  9 window (s)  10 fewest calls  11 failure rate  12 state's lifetime (ms)
---       13 counters' lifetime (ms)  14 ms since the call was sent (-1: nothing is to be learned from a "limited")
+--       13 counters' lifetime (ms)  14 1 when no limit is configured, so that the pace is learned
 --       15, 16 ms for each request that the provider's headers allow (0: they say nothing, -1: plenty) and for how long (ms)
 --       17, 18 the same for each token  19 micro-dollars reserved  20 micro-dollars spent (-1: nobody will ever know)
 --       21 tokens estimated  22 1 when the call was urgent  23 number of budgets, then for each: hard limit (-1: none),
@@ -21,7 +24,7 @@ local request_ms, token_ms, taken, truth = tonumber(ARGV[3]), tonumber(ARGV[4]),
 local concurrency, wait_ms = tonumber(ARGV[7]), tonumber(ARGV[8])
 local window_s, fewest, rate = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
 local keep_ms, keep_counters_ms = ARGV[12], ARGV[13]
-local sent_ms = tonumber(ARGV[14])
+local learns = ARGV[14] == "1"
 local hint_request_ms, hint_requests_for = tonumber(ARGV[15]), tonumber(ARGV[16])
 local hint_token_ms, hint_tokens_for = tonumber(ARGV[17]), tonumber(ARGV[18])
 local amount, cost, estimate = tonumber(ARGV[19]), tonumber(ARGV[20]), tonumber(ARGV[21])
@@ -29,6 +32,10 @@ local urgent, budgets = ARGV[22] == "1", tonumber(ARGV[23])
 local FIRST_BUDGET, FIRST_LIMIT = 5, 24
 local SHARE_WEIGHT, SHARE_LEAST, SHARE_MOST, SLACK_MS = 0.05, 0.02, 4, 250
 local CUT, SLOWEST_RPM, FIRST_GUESS_RPM = 0.7, 1, 600
+local GROWTH_MS, FORGET_MS = 60000, 600000 -- as in admission.lua
+-- A count of outcomes is judged when there are enough of them, or a few in a longer time.
+local ENOUGH, FEW, LONG_MS, HOLD_MS = 50, 10, 15000, 60000
+local MANY_REFUSED, HARDLY_ANSWERED, DEEPEST, DRAIN = 0.1, 0.25, 0.5, 0.95
 
 local time = redis.call("TIME")
 local second = tonumber(time[1])
@@ -36,7 +43,7 @@ local now = second * 1000 + time[2] / 1000
 
 local state = redis.call(
   "HMGET", KEYS[1], "breaker", "probe", "blocked_until", "paid_requests", "paid_tokens", "learned_at", "slow_requests_until",
-  "slow_tokens_until", "token_share", "last_go", "token_slack_ms", "urgent_requests", "urgent_tokens", "urgent_last_go"
+  "slow_tokens_until", "token_share", "last_go", "token_slack_ms", "urgent_requests", "urgent_tokens", "urgent_last_go", "learned_rpm"
 )
 local function number(i) return tonumber(state[i] or 0) end
 local before = state[1] or "closed"
@@ -44,6 +51,8 @@ local after = before
 local fields = {}
 local function set(name, value) fields[#fields + 1] = name; fields[#fields + 1] = value end
 local function moment(value) return string.format("%.3f", value) end
+local failed = outcome == "failure"
+local answered = failed or outcome == "success" or outcome == "rejected"
 
 if concurrency > 0 then redis.call("ZREM", KEYS[2], call) end
 
@@ -67,24 +76,70 @@ local function window()
   return calls, failures, second - earliest + 1
 end
 
--- Additive increase (in admission.lua, by the clock), multiplicative decrease: once for all calls that were under way.
-local paid_requests, paid_tokens = number(4), number(5)
-local urgent_requests, urgent_tokens = number(12), number(13)
-local last_go = urgent and number(14) or number(10)
-local slowed = request_ms > 0
-if outcome == "limited" and sent_ms >= 0 then
-  slowed = true
-  if now - sent_ms >= number(6) then
-    local per_minute = request_ms > 0 and 60000 / request_ms
-    if not per_minute then
-      local calls, failures, seconds = window()
-      per_minute = calls > failures and (calls - failures) * 60 / seconds or FIRST_GUESS_RPM
-    end
-    set("learned_rpm", moment(math.max(SLOWEST_RPM, per_minute * CUT)))
-    set("learned_at", moment(now))
+-- The learned pace: additive increase (in admission.lua, by the clock), multiplicative decrease at the first refusal after a
+-- calm time. Where many are refused all the same it is cut again, on trial: if the refusals come from the pace, as much is
+-- answered as before, so a larger share. If the share is the same, they do not: the cut is taken back, and none follows for
+-- a while. Only calls that went at the present pace, or slower, count.
+local function go_on_at(rpm, trial_rpm, trial_answered)
+  set("learned_rpm", moment(math.max(SLOWEST_RPM, rpm)))
+  set("learned_at", moment(now))
+  set("trial_rpm", moment(trial_rpm or 0))
+  set("trial_answered", moment(trial_answered or 0))
+  set("counted_from", moment(now))
+  set("counted", "0")
+  set("counted_refused", "0")
+  set("calm", "0")
+end
+local function begin_to_learn()
+  local calls, failures, seconds = window()
+  local went = calls > failures and (calls - failures) * 60 / seconds or FIRST_GUESS_RPM
+  if request_ms > 0 then went = 60000 / request_ms end
+  set("hold_until", "0")
+  go_on_at(went * CUT)
+end
+local function learn(pace, refused)
+  local kept = redis.call(
+    "HMGET", KEYS[1], "counted", "counted_refused", "counted_from", "calm", "hold_until", "trial_rpm", "trial_answered"
+  )
+  local function known(i) return tonumber(kept[i] or 0) end
+  local count, refusals, took_ms = known(1) + 1, known(2) + (refused and 1 or 0), now - known(3)
+  local share, may_cut = 1 - refusals / count, now >= known(5)
+  if refused and known(4) == 1 and may_cut then return go_on_at(pace * CUT) end
+  if count < ENOUGH and (count < FEW or took_ms < LONG_MS or share <= HARDLY_ANSWERED) then
+    set("counted", count)
+    set("counted_refused", refusals)
+    return
+  end
+  local trial_rpm, before = known(6), known(7)
+  if trial_rpm > 0 and share > HARDLY_ANSWERED and share < math.min((1 + before) / 2, 1.5 * before) then
+    set("hold_until", moment(now + HOLD_MS))
+    return go_on_at(trial_rpm)
+  end
+  if 1 - share > MANY_REFUSED and may_cut then
+    local went = math.min(pace, count * 60000 / took_ms)
+    return go_on_at(went * math.max(DEEPEST, DRAIN * share), went, share)
+  end
+  set("counted", "0")
+  set("counted_refused", "0")
+  set("counted_from", moment(now))
+  set("calm", refusals == 0 and "1" or "0")
+  set("trial_rpm", "0")
+end
+local refused = outcome == "limited" and learns
+if refused or (answered and learns and state[15]) then
+  local age_ms = now - number(6)
+  local pace = age_ms < FORGET_MS and number(15) * (1 + age_ms / GROWTH_MS) or 0
+  if pace == 0 then
+    if refused then begin_to_learn() end
+  elseif request_ms * pace * 1.001 >= 60000 then
+    learn(pace, refused)
   end
 end
 
+local paid_requests, paid_tokens = number(4), number(5)
+local urgent_requests, urgent_tokens = number(12), number(13)
+local last_go = urgent and number(14) or number(10)
+local slowed = request_ms > 0 or refused
 if outcome == "unsent" then
   truth = 0
   paid_requests = paid_requests - request_ms
@@ -148,8 +203,6 @@ if paid_tokens ~= number(5) then set("paid_tokens", moment(paid_tokens)) end
 if urgent_requests ~= number(12) then set("urgent_requests", moment(urgent_requests)) end
 if urgent_tokens ~= number(13) then set("urgent_tokens", moment(urgent_tokens)) end
 
-local failed = outcome == "failure"
-local answered = failed or outcome == "success" or outcome == "rejected"
 if before == "half-open" and state[2] == call then
   set("probe", "")
   set("probe_until", "0")

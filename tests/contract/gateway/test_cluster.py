@@ -61,7 +61,7 @@ async def test_every_script_stays_in_one_slot(client: redis.asyncio.Redis) -> No
     assert isinstance(await limits.admit(second, max_wait_s=1, timeout_s=1), Later)
     settled = await limits.settle(first, Outcome("success", usage=Usage(prompt_tokens=1), cost_microusd=30))
     assert [level.spent for level in settled.budgets] == [30, 30, 30]
-    for outcome in (Outcome("failure", code="provider_timeout", billed=True), Outcome("limited", code="x", sent_ms=1.0)):
+    for outcome in (Outcome("failure", code="provider_timeout", billed=True), Outcome("limited", code="x")):
         call = Ticket("other:m", ModelConfig(), 10, reservation=Reservation(budgets, 100, 1, longest=1))
         await limits.admit(call, max_wait_s=1, timeout_s=1)
         await limits.settle(call, outcome)

@@ -1,4 +1,4 @@
-"""What the provider says and does moves everybody's pace: headers, refusals; and permits go in order of arrival."""
+"""What the provider's headers say moves everybody's pace; and permits go in order of arrival."""
 
 import asyncio
 import time
@@ -11,7 +11,6 @@ import redis.asyncio
 
 from common.errors import ProviderRateLimited, RateHints
 from common.gateway.admission import Admission
-from common.gateway.counters import read_breakers
 from common.gateway.gateway import Gateway
 from common.gateway.ticket import Later, Outcome, Ticket
 from common.schemas.completion import CompletionRequest, Message
@@ -19,7 +18,7 @@ from common.schemas.config import GatewayConfig, ModelConfig
 from common.schemas.evaluation import Usage
 from common.settings import Settings
 from common.store.connect import async_client
-from tests.support.providers import Canned, Vendor, serving, simulating
+from tests.support.providers import Canned, Vendor, serving
 
 MODEL = "lab:judge-1"
 SUCCESS = Outcome("success", usage=Usage(prompt_tokens=1))
@@ -88,82 +87,6 @@ async def test_headers_only_ever_slow_down(processes: list[Admission]) -> None:
     await call(one, answered(limit_requests=100_000, remaining_requests=2, reset_requests_s=60.0), rpm=60)
     late = [wait for wait in await waits(other, 4, rpm=60) if wait > 0]
     assert all(b - a > 0.95 for a, b in pairwise(late))
-
-
-def refused(sent_ms: float = 0.0) -> Outcome:
-    return Outcome("limited", code="provider_rate_limited", sent_ms=sent_ms)
-
-
-async def pace_s(limits: Admission) -> float:
-    """Seconds between two calls, as the next one is told."""
-    wanted = ticket()
-    await admit(limits, wanted)
-    return wanted.request_ms / 1000
-
-
-async def test_refusals_teach_a_pace(processes: list[Admission]) -> None:
-    """Where nothing is configured, a 429 after thirty good calls in a second makes everybody go seven tenths as fast."""
-    one, other, _ = processes
-    for _ in range(30):
-        await call(one, SUCCESS)
-    await call(one, refused())
-    seconds = await pace_s(other)
-    assert 60 / 1800 / 0.7 * 0.9 < seconds < 60 / 900 / 0.7 * 1.05
-
-
-async def test_calls_of_one_burst_teach_once(processes: list[Admission]) -> None:
-    """Ten refusals of calls that were sent before the first of them slow down once, a later one slows down again."""
-    one, other, _ = processes
-    for _ in range(30):
-        await call(one, SUCCESS)
-    await call(one, refused())
-    await asyncio.sleep(0.01)
-    before = await pace_s(other)
-    for _ in range(10):
-        await call(one, refused(sent_ms=1000))
-    assert await pace_s(other) == pytest.approx(before, rel=0.05)
-    await call(one, refused())
-    assert await pace_s(other) == pytest.approx(before / 0.7, rel=0.05)
-
-
-async def test_what_was_learned_grows_again(processes: list[Admission], clients: list[redis.asyncio.Redis]) -> None:
-    """A minute without a refusal doubles the pace, ten minutes forget it."""
-    one, *_ = processes
-    await call(one, refused())
-    state = "kn:{gw}:" + MODEL + ":state"
-    first = ticket()
-    await admit(one, first)
-    for minutes, factor in ((1, 2), (3, 4)):
-        now_s, _ = await clients[0].time()
-        await clients[0].hset(state, "learned_at", str((now_s - minutes * 60) * 1000))
-        later = ticket()
-        await admit(one, later)
-        assert later.request_ms == pytest.approx(first.request_ms / factor, rel=0.05)
-    await clients[0].hset(state, "learned_at", str((now_s - 601) * 1000))
-    free = ticket()
-    await admit(one, free)
-    assert free.request_ms == 0
-
-
-async def test_refusals_do_not_open_the_breaker(processes: list[Admission], clients: list[redis.asyncio.Redis]) -> None:
-    """A provider that says it is too much is well; everybody goes slower, and the door stays open."""
-    for _ in range(20):
-        await call(processes[0], refused(sent_ms=1000))
-    assert (await read_breakers(clients[0], [MODEL]))[MODEL] == "closed"
-
-
-async def test_an_unknown_limit_is_found(redis_url: str) -> None:
-    """Forty calls at a provider with a limit nobody configured all get their answer, without its refusals opening anything."""
-    with simulating(rpm=600, window_s=1.0, retry_after_s=0.2) as (url, simulator):
-        client = async_client(Settings(redis_url=redis_url))
-        config = {"providers": {"lab": {"kind": "openai", "base_url": url}}, "retry": {"attempts": 10, "base_s": 0.01}}
-        gateway = Gateway(GatewayConfig.model_validate(config), client, settings=Settings(redis_url=redis_url))
-        request = CompletionRequest(model=MODEL, messages=(Message("user", "Hello"),), cache="no-store")
-        await asyncio.gather(*(gateway.complete(request) for _ in range(40)))
-        assert simulator.stats["answered"] == 40
-        assert simulator.stats["calls"] > 40
-        await gateway.aclose()
-        await client.aclose()
 
 
 async def test_the_gateway_passes_on_what_headers_say(redis_url: str) -> None:
