@@ -17,11 +17,13 @@ BENCHES = {
     "grade": "CPU of one judgement within the process, by kind of grader and size of text, the model's answer aside",
     "replies": "a judge's damaged replies: the share that is read, and whether anything is made up",
     "scale": "runs of up to a million items: time, CPU, memory, bytes a result, pages and summaries",
+    "events": "items a CPU second through tasks, broker, evaluate, broker, aggregate, by items an event",
     "stats": "coverage of intervals, false alarms and savings of the sequential test, corrections, a judge that errs",
     "peers": "programs to measure beside: whether they are there; --setup: install them below .knudge/bench",
     "judge": "judgements through a model server at 50 and 0 ms: CPU, rate, memory; --peers: beside other evaluation tools",
     "payload": "evaluations of 1 MB of text in one process and two, beside an echo and nginx",
     "density": "1,000 evaluations in flight in one process: all answered, memory, lag of the event loop, beside Flask threads",
+    "scenarios": "smoke, 100 x 1 MB a second, burst, cold start, brown-out, store restarts, duplicates, soak: passed or failed",
     "chaos": "a run while processes and the store are killed and events lost: results, costs and repeated calls by oracles",
     "gateway": "shared limits, a dead provider, a budget, single flight, the cost of a call; --peers: beside other gateways",
 }

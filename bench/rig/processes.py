@@ -35,6 +35,11 @@ def rss_mib(pid: int) -> float:
     return max((_status_kib(member, "VmRSS") for member in tree(pid)), default=0.0) / 1024
 
 
+def pss_mib(pid: int) -> float:
+    """What the tree has in memory now, in MiB: pages that several processes share count once in all."""
+    return sum(_kib(f"/proc/{member}/smaps_rollup", "Pss") for member in tree(pid)) / 1024
+
+
 def _ticks(pid: int) -> int:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -44,8 +49,12 @@ def _ticks(pid: int) -> int:
 
 
 def _status_kib(pid: int, name: str) -> float:
+    return _kib(f"/proc/{pid}/status", name)
+
+
+def _kib(path: str, name: str) -> float:
     try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(path).read_text().splitlines()
     except OSError:
         return 0.0
     return next((float(line.split()[1]) for line in lines if line.startswith(name + ":")), 0.0)
