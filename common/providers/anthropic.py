@@ -16,7 +16,7 @@ import orjson
 from common.errors import MalformedReply, ProviderUnavailable
 from common.providers.anthropic_request import build_body, wanted_schema
 from common.providers.http import Call
-from common.providers.wire import count, event_object, inner
+from common.providers.wire import event_object, inner, usage_of
 from common.schemas.completion import Completion, StreamChunk
 from common.schemas.evaluation import ModelCall, Usage
 
@@ -139,13 +139,12 @@ def usage_of_messages(usage: object) -> Usage:
     """Messages' ``usage``: there ``input_tokens`` leaves out what was read from or written to the cache, here it does not."""
     if not isinstance(usage, dict):
         return Usage()
-    cached = count(usage.get("cache_read_input_tokens"))
-    details = usage.get("output_tokens_details")
-    return Usage(
-        prompt_tokens=count(usage.get("input_tokens")) + count(usage.get("cache_creation_input_tokens")) + cached,
-        completion_tokens=count(usage.get("output_tokens")),
-        cached_tokens=cached,
-        reasoning_tokens=count(details.get("thinking_tokens")) if isinstance(details, dict) else 0,
+    cached = usage.get("cache_read_input_tokens")
+    return usage_of(
+        [usage.get("input_tokens"), usage.get("cache_creation_input_tokens"), cached],
+        [usage.get("output_tokens")],
+        cached=cached,
+        reasoning=inner(usage, "output_tokens_details").get("thinking_tokens"),
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import MalformedReply, ProviderRejected, ProviderUnavailable, Unsupported
 from common.providers.custom_template import filled, found, variables
 from common.providers.http import Call
-from common.providers.wire import FINISH_REASONS, count, event_object, microusd, opened, with_schema_in_words
+from common.providers.wire import FINISH_REASONS, charged_microusd, event_object, opened, usage_of, with_schema_in_words
 from common.schemas.completion import Completion, Message, StreamChunk
 from common.schemas.custom import VARIABLE, variables_of
 from common.schemas.evaluation import ModelCall, Usage
@@ -147,7 +147,7 @@ def _whole(completion: Completion) -> StreamChunk:
     return StreamChunk(
         delta={name: value for name, value in said.items() if value},
         finish_reason=completion.finish_reason,
-        usage=completion.call.usage if completion.call.usage.total_tokens else None,
+        usage=completion.call.usage,
         reported_model=completion.call.reported_model,
         hints=completion.hints,
         cost_microusd=completion.call.cost_microusd,
@@ -156,11 +156,10 @@ def _whole(completion: Completion) -> StreamChunk:
 
 def _chunk(data: dict[str, Any], paths: CustomReply) -> StreamChunk:
     said = {"content": _text(data, paths.text), "refusal": _text(data, paths.refusal)}
-    usage = _usage(data, paths)
     return StreamChunk(
         delta={name: value for name, value in said.items() if value},
         finish_reason=_finish(data, paths),
-        usage=usage if usage.total_tokens else None,
+        usage=_usage(data, paths) if _tells_usage(data, paths) else None,
         reported_model=_text(data, paths.reported_model) or None,
         cost_microusd=_cost(data, paths),
     )
@@ -178,14 +177,19 @@ def _finish(data: dict[str, Any], paths: CustomReply) -> FinishReason | None:
 
 
 def _usage(data: dict[str, Any], paths: CustomReply) -> Usage:
-    told = {
-        "prompt_tokens": paths.prompt_tokens,
-        "completion_tokens": paths.completion_tokens,
-        "cached_tokens": paths.cached_tokens,
-        "reasoning_tokens": paths.reasoning_tokens,
-    }
-    return Usage(**{name: count(next(iter(found(data, path)), None)) for name, path in told.items()})
+    prompt, completion = _first(data, paths.prompt_tokens), _first(data, paths.completion_tokens)
+    cached, reasoning = _first(data, paths.cached_tokens), _first(data, paths.reasoning_tokens)
+    return usage_of([prompt], [completion], cached=cached, reasoning=reasoning)
+
+
+def _tells_usage(data: dict[str, Any], paths: CustomReply) -> bool:
+    """Whether there is any, readable or not; where there is none, tokens are estimated."""
+    return any(_first(data, path) for path in (paths.prompt_tokens, paths.completion_tokens))
 
 
 def _cost(data: dict[str, Any], paths: CustomReply) -> int | None:
-    return microusd(next(iter(found(data, paths.cost_usd)), None))
+    return charged_microusd(_first(data, paths.cost_usd))
+
+
+def _first(data: dict[str, Any], path: str | None) -> object:
+    return next(iter(found(data, path)), None)

@@ -16,7 +16,7 @@ import orjson
 from common.errors import MalformedReply, ProviderUnavailable
 from common.providers.gemini_request import build_body, wanted_schema
 from common.providers.http import Call
-from common.providers.wire import count, event_object, inner, opened, token_logprob
+from common.providers.wire import event_object, inner, opened, token_logprob, usage_of
 from common.schemas.completion import Completion, StreamChunk, TokenLogprob
 from common.schemas.evaluation import ModelCall, Usage
 
@@ -206,12 +206,12 @@ class _Answer:
 
     def _usage(self) -> Usage:
         usage = inner(self._data, "usageMetadata")
-        thoughts = count(usage.get("thoughtsTokenCount"))
-        return Usage(
-            prompt_tokens=count(usage.get("promptTokenCount")) + count(usage.get("toolUsePromptTokenCount")),
-            completion_tokens=count(usage.get("candidatesTokenCount")) + thoughts,
-            cached_tokens=count(usage.get("cachedContentTokenCount")),
-            reasoning_tokens=thoughts,
+        thoughts = usage.get("thoughtsTokenCount")
+        return usage_of(
+            [usage.get("promptTokenCount"), usage.get("toolUsePromptTokenCount")],
+            [usage.get("candidatesTokenCount"), thoughts],
+            cached=usage.get("cachedContentTokenCount"),
+            reasoning=thoughts,
         )
 
 

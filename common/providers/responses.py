@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from common.errors import MalformedReply, ProviderUnavailable
 from common.providers.http import Call
 from common.providers.responses_request import build_body
-from common.providers.wire import count, event_object, inner, logprobs_of, opened
+from common.providers.wire import event_object, inner, logprobs_of, opened, usage_of
 from common.schemas.completion import Completion, StreamChunk
 from common.schemas.evaluation import ModelCall, Usage
 
@@ -119,11 +119,11 @@ def usage_of_responses(usage: object) -> Usage:
     """Responses' ``usage``; all zero where there is none."""
     if not isinstance(usage, dict):
         return Usage()
-    return Usage(
-        prompt_tokens=count(usage.get("input_tokens")),
-        completion_tokens=count(usage.get("output_tokens")),
-        cached_tokens=count(inner(usage, "input_tokens_details").get("cached_tokens")),
-        reasoning_tokens=count(inner(usage, "output_tokens_details").get("reasoning_tokens")),
+    return usage_of(
+        [usage.get("input_tokens")],
+        [usage.get("output_tokens")],
+        cached=inner(usage, "input_tokens_details").get("cached_tokens"),
+        reasoning=inner(usage, "output_tokens_details").get("reasoning_tokens"),
     )
 
 

@@ -14,6 +14,8 @@ from common.schemas.completion import TokenLogprob
 from common.schemas.evaluation import MICRO, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from common.errors import RateHints
     from common.schemas.completion import FinishReason, JsonSchema, StreamChunk
 
@@ -27,21 +29,46 @@ FINISH_REASONS: dict[str, FinishReason] = {
 }
 
 
-def count(value: object) -> int:
-    """A token count out of foreign JSON; 0 for anything that is none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+# More than any model reads or writes in one call, and than any call costs: a number above is a mistake or a trick.
+_MOST_TOKENS = 1_000_000_000
+_MOST_USD = 1_000_000
+
+
+def usage_of(prompt: Iterable[object], completion: Iterable[object], *, cached: object, reasoning: object) -> Usage:
+    """Token counts out of foreign JSON, those of prompt and completion summed up; what is missing or null counts 0.
+
+    All zero, which stands for unknown, where any of them is not a count, or more is cached than was sent: half of a usage
+    would make a bill that is too small.
+    """
+    try:
+        told = Usage(
+            prompt_tokens=sum(map(_count, prompt)),
+            completion_tokens=sum(map(_count, completion)),
+            cached_tokens=_count(cached),
+            reasoning_tokens=_count(reasoning),
+        )
+    except ValueError:
+        return Usage()
+    return told if told.cached_tokens <= told.prompt_tokens else Usage()
+
+
+def _count(value: object) -> int:
+    if value is None:
+        return 0
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST_TOKENS:
+        raise ValueError
+    return value
 
 
 def usage_of_chat(usage: object) -> Usage:
     """Chat Completions' ``usage``. All zero where the server sent none: such a call's cost is unknown."""
     if not isinstance(usage, dict):
         return Usage()
-    prompt, completion = usage.get("prompt_tokens_details"), usage.get("completion_tokens_details")
-    return Usage(
-        prompt_tokens=count(usage.get("prompt_tokens")),
-        completion_tokens=count(usage.get("completion_tokens")),
-        cached_tokens=count(prompt.get("cached_tokens")) if isinstance(prompt, dict) else 0,
-        reasoning_tokens=count(completion.get("reasoning_tokens")) if isinstance(completion, dict) else 0,
+    return usage_of(
+        [usage.get("prompt_tokens")],
+        [usage.get("completion_tokens")],
+        cached=inner(usage, "prompt_tokens_details").get("cached_tokens"),
+        reasoning=inner(usage, "completion_tokens_details").get("reasoning_tokens"),
     )
 
 
@@ -50,6 +77,11 @@ def microusd(dollars: object) -> int | None:
     if isinstance(dollars, bool) or not isinstance(dollars, int | float) or not math.isfinite(dollars) or dollars < 0:
         return None
     return int((Decimal(repr(dollars)) * MICRO).quantize(Decimal(1), ROUND_HALF_UP))
+
+
+def charged_microusd(dollars: object) -> int | None:
+    """As `microusd`, of what a provider says that a call cost; None also for more than any call costs."""
+    return None if isinstance(dollars, int | float) and dollars > _MOST_USD else microusd(dollars)
 
 
 def logprobs_of(tokens: object) -> tuple[TokenLogprob, ...] | None:

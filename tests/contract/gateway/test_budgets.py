@@ -188,6 +188,17 @@ async def test_what_was_sent_and_not_answered_counts_as_spent(build: Build, redi
     assert spent(redis_url) == (11_700, 0)
 
 
+@pytest.mark.parametrize("nonsense", [1e30, -5, 3.5, 10**12, "9"])
+async def test_a_usage_nobody_can_read_counts_as_the_reservation(build: Build, redis_url: str, nonsense: Any) -> None:
+    """An answer whose tokens are no count has no known cost, and takes all that was reserved for it."""
+    answer = answering()
+    answer.body["usage"]["prompt_tokens"] = nonsense
+    with serving(Vendor(answer)) as url:
+        completion = await build(url, budgets={"runs": {"default_usd": 1.0}}).complete(ask())
+    assert completion.call.cost_microusd is None
+    assert spent(redis_url) == (11_700, 0)
+
+
 @pytest.fixture
 async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     connection = async_client(Settings(redis_url=redis_url))
