@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _PORTS = 30  # of the programs, and of a function's further processes
-_POLL_S = 0.5
+_LOOK_S = 0.5
 _LINES = 2000  # generated at a time
 _BOUNDARY = "scale"
 
@@ -99,15 +99,17 @@ class System:
         answer = self.http.post(f"{self.url('tasks')}/v1/evals/{eval_id}/runs", json={"name": "scale", "data_source": source})
         return str(_created(answer)["id"])
 
-    def wait(self, run_id: str) -> dict[str, Any]:
-        """The run's summary when it has ended. Raises `SlowError`."""
+    def wait(self, run_id: str, *, look_s: float = _LOOK_S) -> dict[str, Any]:
+        """The run's summary when it has ended, looked at so often. Raises `SlowError`."""
         while True:
             summary: dict[str, Any] = _created(self.http.get(f"{self.url('aggregate')}/runs/{run_id}"))
             if summary["status"] not in ("queued", "in_progress"):
                 return summary
+            if self.supervisor.asked_to_stop():
+                raise KeyboardInterrupt
             if time.monotonic() > self.until_s:
                 raise SlowError(f"{summary['done']} of {summary['total']} items are done when the time is up")
-            time.sleep(_POLL_S)
+            time.sleep(look_s)
 
 
 @contextlib.contextmanager
