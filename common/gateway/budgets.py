@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from common.errors import PriceUnknown
@@ -85,8 +86,8 @@ def scopes_of(config: BudgetsConfig, *, now_s: float) -> list[str]:
 
 def _applying(origin: Origin, config: BudgetsConfig, now_s: float) -> Iterator[Budget]:
     if origin.run_id is not None:
-        hard = microusd(config.runs.default_usd) if origin.budget_microusd is None else origin.budget_microusd
-        soft = microusd(config.runs.soft_usd)
+        hard = _microusd(config.runs.default_usd) if origin.budget_microusd is None else origin.budget_microusd
+        soft = _microusd(config.runs.soft_usd)
         if hard is not None or soft is not None:
             yield Budget(f"run:{origin.run_id}", hard, _soft(hard, soft), _RUN_MS)
     if origin.key_id is not None and (limit := config.keys.get(origin.key_id)):
@@ -96,9 +97,12 @@ def _applying(origin: Origin, config: BudgetsConfig, now_s: float) -> Iterator[B
 
 
 def _limited(scope: str, limit: BudgetLimit, now_s: float) -> Budget:
-    period = datetime.fromtimestamp(now_s, UTC).strftime(_PERIOD.get(limit.per, ""))
-    hard, soft = microusd(limit.hard_usd), microusd(limit.soft_usd)
+    hard, soft = _microusd(limit.hard_usd), _microusd(limit.soft_usd)
+    period = datetime.fromtimestamp(now_s, UTC).strftime(_PERIOD[limit.per]) if limit.per in _PERIOD else ""
     return Budget(scope + period, hard, _soft(hard, soft), _LIFETIME_MS[limit.per])
+
+
+_microusd = lru_cache(maxsize=256)(microusd)  # of the configuration's few amounts, at every call
 
 
 def _soft(hard: int | None, soft: int | None) -> int | None:

@@ -105,6 +105,8 @@ class Gateway:
                 if place == len(chain):
                     raise
             else:
+                if not journey.tried:
+                    return completion
                 return replace(completion, call=completion.call.model_copy(update={"tried": journey.tried}))
         raise AssertionError
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +78,7 @@ class Http:
     async def fetch(self, call: Call) -> Reply:
         """POST ``call.body`` as JSON, or GET without one. Raises `ProviderError`."""
         try:
-            async with asyncio.timeout(call.timeout_s), self._answer(call) as response:
+            async with asyncio.timeout(call.timeout_s), await self._ask(call) as response:
                 content = await _read(response, MAX_REPLY_BYTES, call.model)
         except _foreign() as error:
             raise from_exception(error, model=call.model) from error
@@ -92,7 +91,9 @@ class Http:
         # may go on in another task.
         patience_s = asyncio.get_running_loop().time() + call.timeout_s
         try:
-            async with self._answer(call, answer_by_s=patience_s) as response:
+            async with asyncio.timeout_at(patience_s):
+                response = await self._ask(call)
+            async with response:
                 parser = EventParser(call.model, rate_hints(_headers(response), now_s=self._now()))
                 chunks = response.content.iter_any()
                 while chunk := await _next(chunks, patience_s):
@@ -108,17 +109,15 @@ class Http:
         if session is not None:
             await session.close()
 
-    @asynccontextmanager
-    async def _answer(self, call: Call, *, answer_by_s: float | None = None) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def _ask(self, call: Call) -> aiohttp.ClientResponse:
+        """A 200, whose body is still to be read."""
         content = None if call.body is None else _encoded(call.body)
         method = "GET" if content is None else "POST"
-        request = self._open().request(method, call.url, data=content, headers=call.headers, allow_redirects=False)
-        async with asyncio.timeout_at(answer_by_s):
-            response = await request
-        async with response:
-            if response.status != _OK:
+        response = await self._open().request(method, call.url, data=content, headers=call.headers, allow_redirects=False)
+        if response.status != _OK:
+            async with response:
                 raise await self._refusal(response, call)
-            yield response
+        return response
 
     async def _refusal(self, response: aiohttp.ClientResponse, call: Call) -> ProviderError:
         try:

@@ -5,7 +5,6 @@ Source: https://platform.openai.com/docs/api-reference/chat and the ``openai`` p
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
 
     from common.providers.account import Account
-    from common.providers.http import Http, ServerEvent
+    from common.providers.http import Http, Reply, ServerEvent
     from common.schemas.completion import CompletionRequest, FinishReason, Message
 
 # Only these know max_completion_tokens for sure; the others understand max_tokens.
@@ -49,7 +48,7 @@ class ChatCompletions:
         reply = await self._http.fetch(call)
         if isinstance(reply.data.get("error"), dict):
             raise self._http.error_inside(reply.data, call)
-        return replace(self._completion(reply.data, request), hints=reply.hints)
+        return self._completion(reply, request)
 
     async def stream(self, request: CompletionRequest, /, *, timeout_s: float) -> AsyncGenerator[StreamChunk]:
         """The same, piece by piece. A stream that ends without its end marker is an error."""
@@ -114,8 +113,8 @@ class ChatCompletions:
     def _message(self, message: Message) -> dict[str, Any]:
         return {"role": self._roles.get(message.role, message.role), "content": message.content, **message.extra}
 
-    def _completion(self, data: dict[str, Any], request: CompletionRequest) -> Completion:
-        model = self._account.full_name(request.model)
+    def _completion(self, reply: Reply, request: CompletionRequest) -> Completion:
+        data, model = reply.data, self._account.full_name(request.model)
         choice = _first_choice(data, model)
         message = choice["message"]
         text, tool_calls = text_of(message.get("content")), _tool_calls(message)
@@ -137,6 +136,7 @@ class ChatCompletions:
             tool_calls=tool_calls,
             raw=data,
             logprobs=logprobs_of(inner(choice, "logprobs").get("content")),
+            hints=reply.hints,
         )
 
     def _forced_tool(self, request: CompletionRequest) -> bool:

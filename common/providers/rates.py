@@ -31,6 +31,8 @@ def rate_hints(headers: Mapping[str, str], *, now_s: float) -> RateHints | None:
         now_s: Unix time, for resets that are given as a date.
     """
     told = {_plain(name): value for name, value in headers.items() if "ratelimit" in name}
+    if not told:
+        return None
     requests = _limit(told, ("-requests", ""), now_s)
     tokens = _limit(told, ("-tokens", "-input-tokens"), now_s)
     if requests is None and tokens is None:

@@ -113,7 +113,7 @@ class Verdict(Model):
     @property
     def usage(self) -> Usage:
         """Tokens of all calls."""
-        return sum((call.usage for call in self.calls), Usage())
+        return total_usage([call.usage for call in self.calls])
 
     @computed_field  # type: ignore[prop-decorator]
     @property
@@ -138,6 +138,11 @@ class Verdict(Model):
     def simulated(self) -> bool:
         """True when a simulator took part: the score says nothing about a real model."""
         return any(call.simulated for call in self.calls)
+
+
+def total_usage(usages: list[Usage]) -> Usage:
+    """Sum of `usages`."""
+    return usages[0] if len(usages) == 1 else sum(usages, Usage())
 
 
 def total_cost(costs: list[int | None]) -> int | None:
@@ -194,7 +199,7 @@ class EvaluationResult(Model):
     @property
     def usage(self) -> Usage:
         """Tokens of all verdicts."""
-        return sum((verdict.usage for verdict in self.verdicts), Usage())
+        return total_usage([verdict.usage for verdict in self.verdicts])
 
     @computed_field  # type: ignore[prop-decorator]
     @property

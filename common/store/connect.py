@@ -63,7 +63,7 @@ def _packing(kind: type[C]) -> type[C]:
 
 class _Packing:
     def pack_commands(self, commands: Iterable[Iterable[Any]]) -> list[bytes]:
-        return [hiredis.pack_command(tuple(command)) for command in commands]
+        return [b"".join(hiredis.pack_command(tuple(command)) for command in commands)]
 
 
 def _cluster_url(url: str) -> str | None:

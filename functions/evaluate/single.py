@@ -48,7 +48,8 @@ class Subject:
 
 async def judge_all(judging: Judging, subject: Subject, graders: Sequence[Grader]) -> list[Verdict | KnudgeError]:
     """Every grader at once. A retryable failure stands in its place as the error, so that the others are not lost."""
-    return await asyncio.gather(*(judge(judging, subject, grader) for grader in graders))
+    work = [judge(judging, subject, grader) for grader in graders]
+    return [await work[0]] if len(work) == 1 else await asyncio.gather(*work)
 
 
 async def judge(judging: Judging, subject: Subject, grader: Grader) -> Verdict | KnudgeError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ def _spelt(found: Found, required: Sequence[str]) -> Found:
     ours = {key.casefold(): key for key in ("reason", *required)}
     pairs = [(ours.get(key.strip().casefold(), key), value) for key, value in found.content.items()]
     try:
-        return replace(found, content=unique(pairs))
+        return Found(unique(pairs), found.start, found.end, found.cut)
     except ValueError as error:
         raise ReplyError("no_verdict", "a key stands twice in its JSON object") from error
 
