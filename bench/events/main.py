@@ -74,7 +74,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(*, rounds: int, sizes: Sequence[int]) -> dict[str, float]:
-    """Figures ``event_items_per_cpu_s_<n>``, ``event_items_per_s_<n>``, ``event_cpu_ms_<program>_<n>``; ``event_model_…`` alike."""
+    """Figures ``event_items_per_cpu_s_<n>``, ``event_items_per_s_<n>``, ``event_cpu_ms_<program>_<n>``, ``event_model_…``."""
     samples: Samples = defaultdict(list)
     model = provider("model", "bench.rig.model_server")
     with ended_by_signals(), TemporaryDirectory(prefix="knudge-events-") as folder, programs([model], Path(folder)):
