@@ -21,7 +21,7 @@ from functions.evaluate.single import Judging, Subject, judge, unscored
 from functions.evaluate.target import sample_target
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from common.ports import RunReader, TakenItems
     from common.schemas.completion import Completion, CompletionRequest
@@ -49,7 +49,7 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
         _log_taken(wanted, taken)
         ends_s = min(deadline_s, taken.until_s)  # an item that waited long for its turn is soon somebody else's
         work = _Work(plan, taken, _while_wanted(judging, taken, ends_s), ends_s, _origin(plan))
-        failures = dict(zip(taken.items, await asyncio.gather(*map(work.item, taken.items)), strict=True))
+        failures = await work.outcomes()
         crash_point("evaluate.saved")
         if lost := [failure for failure in failures.values() if isinstance(failure, StoreUnavailable)]:
             raise lost[0]
@@ -70,8 +70,25 @@ class _Work:
     deadline_s: float
     origin: Origin
 
-    async def item(self, index: int) -> KnudgeError | None:
-        """None when every verdict of the item is kept, else a failure that may pass."""
+    async def outcomes(self) -> dict[int, KnudgeError | None]:
+        """Of each item: None when every verdict of it is kept, else a failure that may pass."""
+        items = self.taken.items
+        if self.plan.target is None and not any(map(waits, self.plan.graders)):
+            return await self._at_once(items)
+        return dict(zip(items, await asyncio.gather(*map(self._item, items)), strict=True))
+
+    async def _at_once(self, items: Sequence[int]) -> dict[int, KnudgeError | None]:
+        """Nothing waits for anybody: items are judged one after the other and kept together."""
+        failures: dict[int, KnudgeError | None] = {}
+        verdicts: dict[tuple[int, int], Verdict] = {}
+        for index in items:
+            subject = self._subject(index, self.taken.samples.get(index))
+            failures[index], reached = await self._judged(index, subject, self._missing(index))
+            verdicts |= reached
+        await self._keep(verdicts)
+        return failures
+
+    async def _item(self, index: int) -> KnudgeError | None:
         try:
             sample = await self._sample(index)
             return sample if isinstance(sample, KnudgeError) else await self._verdicts(index, sample)
@@ -93,44 +110,58 @@ class _Work:
         return sample
 
     async def _verdicts(self, index: int, sample: StoredSample | None) -> KnudgeError | None:
-        graders, known = self.plan.graders, self.taken.verdicts
-        missing = [number for number in range(len(graders)) if (index, number) not in known]
+        graders, missing = self.plan.graders, self._missing(index)
         if not missing:
             return None
-        if sample is not None and sample.unscored is not None:
-            await self.taken.save({}, {(index, number): self._without_sample(number, sample.unscored) for number in missing})
-            return None
-        line = self._line(index)
-        subject = Subject(line["item"], _judged(line, sample), self.deadline_s, self.origin)
+        subject = self._subject(index, sample)
         together = [[number for number in missing if not waits(graders[number])]]  # they are there at once
         together += [[number] for number in missing if waits(graders[number])]
-        work = [self._keep(index, subject, numbers) for numbers in together if numbers]
+        work = [self._judged_and_kept(index, subject, numbers) for numbers in together if numbers]
         kept = await asyncio.gather(*work) if len(work) > 1 else [await work[0]]
         return next((failure for failure in kept if failure is not None), None)
 
-    async def _keep(self, index: int, subject: Subject, numbers: Sequence[int]) -> KnudgeError | None:
-        """Judge by some graders, one after the other, and keep their verdicts; the failure of one that may pass."""
+    def _missing(self, index: int) -> list[int]:
+        """Numbers of the graders that have not judged the item."""
+        return [number for number in range(len(self.plan.graders)) if (index, number) not in self.taken.verdicts]
+
+    def _subject(self, index: int, sample: StoredSample | None) -> Subject | Unscored:
+        """What is judged, or why there is nothing to judge."""
+        if sample is not None and sample.unscored is not None:
+            return sample.unscored
+        line = self._line(index)
+        return Subject(line["item"], _given(line, sample), self.deadline_s, self.origin)
+
+    async def _judged_and_kept(self, index: int, subject: Subject | Unscored, numbers: Sequence[int]) -> KnudgeError | None:
+        failure, verdicts = await self._judged(index, subject, numbers)
+        await self._keep(verdicts)
+        return failure
+
+    async def _judged(
+        self, index: int, subject: Subject | Unscored, numbers: Sequence[int]
+    ) -> tuple[KnudgeError | None, dict[tuple[int, int], Verdict]]:
+        """Verdicts by some graders, one after the other, and the failure of one that may pass."""
         failure, verdicts = None, {}
         for number in numbers:
             grader = self.plan.graders[number]
+            if isinstance(subject, Unscored):
+                verdicts[index, number] = Verdict(name=grader.name, type=grader.type, unscored=subject)
+                continue
             outcome = await judge(self.judging, subject, grader)
             if isinstance(outcome, KnudgeError) and outcome.retryable:
                 failure = outcome
                 continue
             # What no redelivery will mend is a result.
             verdicts[index, number] = unscored(grader, outcome) if isinstance(outcome, KnudgeError) else outcome
+        return failure, verdicts
+
+    async def _keep(self, verdicts: Mapping[tuple[int, int], Verdict]) -> None:
         if verdicts:
             crash_point("evaluate.judged")
             await self.taken.save({}, verdicts)
-        return failure
 
     def _line(self, index: int) -> dict[str, Any]:
         line: dict[str, Any] = orjson.loads(self.taken.lines[index])
         return line
-
-    def _without_sample(self, number: int, reason: Unscored) -> Verdict:
-        grader = self.plan.graders[number]
-        return Verdict(name=grader.name, type=grader.type, unscored=reason)
 
 
 def _while_wanted(judging: Judging, taken: TakenItems, ends_s: float) -> Judging:
@@ -161,7 +192,7 @@ def _origin(plan: RunPlan) -> Origin:
     )
 
 
-def _judged(line: dict[str, Any], sample: StoredSample | None) -> Sample:
+def _given(line: dict[str, Any], sample: StoredSample | None) -> Sample:
     if sample is not None:
         return Sample(output_text=sample.output_text, **sample.fields)
     return Sample.model_validate(line.get("sample") or {})
