@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from common.errors import BreakerOpen, BudgetExhausted, Overloaded, ProviderRateLimited
 from common.gateway import keys
+from common.gateway.arrears import Arrears
 from common.gateway.hints import paces
 from common.gateway.metrics import BUDGET_EVENTS
 from common.gateway.ticket import Later, Outcome, Settled, Ticket
@@ -47,6 +49,7 @@ class Admission:
         self._states: dict[str, str] = {}
         self._breakers: Any = None
         self._registered: set[str] = set()
+        self._arrears = Arrears()
 
     @property
     def runner(self) -> ScriptRunner:
@@ -67,6 +70,7 @@ class Admission:
         except asyncio.CancelledError:
             answer.add_done_callback(lambda done: self._give_back(ticket, done))
             raise
+        self._settle_arrears()
         self._follow(ticket.model, state.decode())
         if decision == b"no":
             raise _refusal(ticket, details[0].decode(), wait_ms / 1000, budget=details[1])
@@ -75,8 +79,13 @@ class Admission:
         return _granted(ticket, wait_ms, details)
 
     async def settle(self, ticket: Ticket, outcome: Outcome) -> Settled:
-        """Tell what became of a granted call. It is told even if the waiting for it is cancelled."""
-        state_before, state_after, *budgets = await self._submit_settle(ticket, outcome)
+        """Tell what became of a granted call. It is told even if the waiting for it is cancelled.
+
+        Raises:
+            StoreUnavailable: it is not counted yet. What a full or read-only store refused is told again when it answers.
+        """
+        state_before, state_after, *budgets = await asyncio.shield(self._submit_settle(ticket, outcome))
+        self._settle_arrears()
         self._follow(ticket.model, state_before.decode())
         self._follow(ticket.model, state_after.decode())
         return Settled(_levels(ticket, budgets)) if budgets else Settled()
@@ -87,7 +96,8 @@ class Admission:
             self._runner.send_along("ZREM", key, ticket.call_id)
 
     async def drain(self) -> None:
-        """Return when everything has been told."""
+        """Return when everything has been told that can be."""
+        self._settle_arrears()
         await self._runner.drain()
 
     def _submit_settle(self, ticket: Ticket, outcome: Outcome) -> asyncio.Future[list[Any]]:
@@ -96,7 +106,14 @@ class Admission:
             self._runner.send_along("SADD", keys.MODELS, ticket.model)
         model = ticket.model
         shared = [keys.state(model), keys.permits(model), keys.counters(model), keys.window(model)]
-        return self._runner.submit(self._settle, [*shared, *_budget_keys(ticket)], self._report(ticket, outcome))
+        answer = self._runner.submit(self._settle, [*shared, *_budget_keys(ticket)], self._report(ticket, outcome))
+        answer.add_done_callback(partial(self._arrears.note, ticket, outcome))
+        return answer
+
+    def _settle_arrears(self) -> None:
+        """The store takes writes again: tell it what it refused. Costs nothing when there is nothing."""
+        for ticket, outcome in self._arrears.take():
+            self._submit_settle(ticket, outcome)
 
     def _give_back(self, ticket: Ticket, answer: asyncio.Future[list[Any]]) -> None:
         """The caller went away while asking: what was granted meanwhile must not stay reserved."""
@@ -104,8 +121,7 @@ class Admission:
             return
         decision, wait_ms, _, *details = answer.result()
         if decision == b"go":
-            told = self._submit_settle(_granted(ticket, wait_ms, details), Outcome("unsent"))
-            told.add_done_callback(lambda done: done.cancelled() or done.exception())
+            self._submit_settle(_granted(ticket, wait_ms, details), Outcome("unsent"))
         elif decision == b"later":
             self.leave(ticket)
 

@@ -245,7 +245,5 @@ async def _settle(ticket: Ticket, outcome: Outcome, admission: Admission) -> tup
     try:
         return (await admission.settle(ticket, outcome)).budgets
     except StoreUnavailable:
-        # The answer is there and paid for: it is worth more than its place in the counters. The store's failure is logged
-        # where it happened; permits expire by themselves.
-        log("gateway.settle.lost", level=logging.WARNING, model=ticket.model, result=outcome.result)
+        # The answer is there and paid for: it is worth more than its place in the counters. Permits expire by themselves.
         return ()

@@ -10,7 +10,7 @@ import pytest
 import redis
 import redis.asyncio
 
-from common.errors import BudgetExhausted, Overloaded, PriceUnknown, ProviderTimeout, ProviderUnavailable
+from common.errors import BudgetExhausted, Overloaded, PriceUnknown, ProviderTimeout, ProviderUnavailable, StoreUnavailable
 from common.gateway.admission import Admission
 from common.gateway.budgets import Budget, Reservation
 from common.gateway.gateway import Gateway
@@ -206,7 +206,7 @@ async def client(redis_url: str) -> AsyncIterator[redis.asyncio.Redis]:
     await connection.aclose()
 
 
-def ticket(microusd: int, *, hard: int = 1000, soft: int | None = None, least: int = 1, **limits: Any) -> Ticket:
+def ticket(microusd: int, *, hard: int | None = 1000, soft: int | None = None, least: int = 1, **limits: Any) -> Ticket:
     budget = Budget("run:run_1", hard, soft, 60_000)
     return Ticket(JUDGE, ModelConfig(**limits), 10, reservation=Reservation((budget,), microusd, least, longest=1))
 
@@ -249,6 +249,32 @@ async def test_the_reservation_of_a_killed_process_counts_as_spent(client: redis
     await limits.settle(lost, paid(30))
     assert spent(redis_url) == (30, 0)
     assert isinstance(await admit(limits, ticket(200, least=200)), Ticket)
+
+
+@pytest.mark.parametrize("hard", [1000, None])
+@pytest.mark.parametrize("again", ["the next call", "the end"])
+async def test_a_full_store_forgets_no_cost(redis_url: str, hard: int | None, again: str) -> None:
+    """What a call cost while the store refused writes is entered with the process's next call, or at its end, once."""
+    other = async_client(Settings(redis_url=redis_url))
+    limits = Admission(other, GatewayConfig())
+    granted = ticket(900 if hard else 0, soft=500, hard=hard)
+    await admit(limits, granted)
+    await other.config_set("maxmemory", "1")
+    try:
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await admit(limits, ticket(10))
+        with pytest.raises(StoreUnavailable):
+            await limits.settle(granted, paid(30))
+        assert spent(redis_url) == (0, 900 if hard else 0)
+    finally:
+        await other.config_set("maxmemory", "0")
+    if again == "the next call":
+        await admit(limits, ticket(0, least=0))
+    await limits.drain()
+    await limits.drain()
+    assert spent(redis_url) == (30, 0)
+    await other.aclose()
 
 
 async def test_all_budgets_or_none(client: redis.asyncio.Redis, redis_url: str) -> None:
