@@ -99,6 +99,8 @@ class Underway:
         if self.child.exit_code != 0:
             stop([self.child], grace_s=_GRACE_S)
             raise RuntimeError(f"the load generator failed: {self.child.tail()}")
+        if self.child.tail():
+            print(self.child.tail())
         return [Answer(*row) for row in json.loads(self.out.read_text(encoding="utf-8"))]
 
 
@@ -194,8 +196,8 @@ class _Sender:
             right = status == _OK and self._wanted.right.encode() in connection.body
         except TimeoutError:
             status = -1
-        except OSError:
-            pass
+        except OSError as error:
+            print(f"request {number}: {error!r}", file=sys.stderr)
         ms = (time.monotonic() - at_s) * 1000
         if connection is not None and connection.is_open:
             self._idle.append(connection) if status > 0 else connection.close()

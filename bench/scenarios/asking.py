@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 RIGHT = '"passed":true,"usage"'
 """What the evaluations below have in their answers, verdict and all."""
 
+_OK = 200
 _SAID = "cedar delta ember fjord grove harbor"
 _LINE = "The quick brown fox jumps over the lazy dog, and the “judge” says that this is line %06d.\n"
 
@@ -72,12 +73,12 @@ class Outcome:
 def outcome(answers: Sequence[Answer]) -> Outcome:
     """How a load fared."""
     judged = sum(answer.right for answer in answers)
-    partly = sum(answer.status == 200 and not answer.right for answer in answers)  # noqa: PLR2004 - HTTP's OK
+    partly = sum(answer.status == _OK and not answer.right for answer in answers)
     refused = sum(answer.refused for answer in answers)
     return Outcome(judged, partly, refused, len(answers) - judged - partly - refused)
 
 
 def explain(answers: Sequence[Answer]) -> str:
-    """Statuses that are neither right nor a refusal, with their counts, for people."""
-    wrong = [answer.status for answer in answers if not answer.right and not answer.refused]
+    """Statuses that are neither 200 nor a refusal, with their counts, for people."""
+    wrong = [answer.status for answer in answers if answer.status != _OK and not answer.refused]
     return ", ".join(f"{wrong.count(status)} x {status}" for status in sorted(set(wrong)))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from bench.rig.table import show
 from bench.scenarios import brownout, burst, cold, redis_restart, smoke, soak, steady, storm
-from bench.scenarios.stage import MEMORY_MIB, Seen
+from bench.scenarios.stage import MEMORY_MIB, OverdueError, Seen
 
 if TYPE_CHECKING:
     import argparse
@@ -48,7 +48,10 @@ def run(*, rounds: int, only: Sequence[str], soak_minutes: float) -> dict[str, f
     for name in only:
         play = SCENARIOS.get(name) or (lambda: soak.play(soak_minutes))
         began_s, load = time.monotonic(), os.getloadavg()[0]
-        seen = play()
+        try:
+            seen = play()
+        except OverdueError as error:
+            seen = Seen({}, {str(error): False})
         print(f"{name}: {time.monotonic() - began_s:.0f} s, load average before {load:.1f}", flush=True)
         figures |= _figures(name, seen)
     show(["figure", "value"], list(figures.items()))
@@ -56,7 +59,7 @@ def run(*, rounds: int, only: Sequence[str], soak_minutes: float) -> dict[str, f
 
 
 def _figures(name: str, seen: Seen) -> dict[str, float]:
-    criteria = {**seen.criteria, "it stays within 2 GiB": seen.figures["rss_max_mib"] <= MEMORY_MIB}
+    criteria = {**seen.criteria, "it stays within 2 GiB": seen.figures.get("rss_max_mib", 0) <= MEMORY_MIB}
     for criterion, is_met in criteria.items():
         print(f"  {'ok  ' if is_met else 'FAIL'} {criterion}", flush=True)
     return {

@@ -49,7 +49,7 @@ class Run:
         return self.seconds > 0
 
     def finish(self, *, limit_s: float) -> Mapping[str, float]:
-        """Watch until it has ended and all is quiet; what the oracles of the chaos bench say of it."""
+        """Watch until it has ended and nothing is under way any more; what the oracles of the chaos bench say of it."""
         self.stage.watch(self.is_over, limit_s=limit_s)
         self.stage.watch(lambda: is_quiet(self.stage.system), limit_s=_SETTLE_S)
         return judged(self.stage.system, self.run_id, self.item_ids)
