@@ -19,6 +19,7 @@ BENCHES = {
     "scale": "runs of up to a million items: time, CPU, memory, bytes a result, pages and summaries",
     "events": "items a CPU second through tasks, broker, evaluate, broker, aggregate, by items an event",
     "stats": "coverage of intervals, false alarms and savings of the sequential test, corrections, a judge that errs",
+    "capacity": "a model of a run on a cluster: time, pods, Redis, the first bottleneck, checked against measured runs",
     "peers": "programs to measure beside: whether they are there; --setup: install them below .knudge/bench",
     "judge": "judgements through a model server at 50 and 0 ms: CPU, rate, memory; --peers: beside other evaluation tools",
     "payload": "evaluations of 1 MB of text in one process and two, beside an echo and nginx",

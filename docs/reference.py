@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docs.capacity import capacity_check, capacity_constants, capacity_moves, capacity_runs
 from docs.settings import settings
 from docs.store import keys, scripts
 from docs.tables import code, fields_of, table
@@ -358,6 +359,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "event-data": event_data,
     "deliveries": deliveries,
     "capacity": capacity,
+    "capacity-runs": capacity_runs,
+    "capacity-moves": capacity_moves,
+    "capacity-constants": capacity_constants,
+    "capacity-check": capacity_check,
     "settings": settings,
     "gateway-config": gateway_config,
     "graders": graders,
