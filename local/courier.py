@@ -27,12 +27,16 @@ _DEFAULT_TIMEOUT_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """``status`` is the subscriber's, 500 when it did not answer, 502 when its answer was no event; ``answer`` its body."""
+    """``status`` is the subscriber's, 500 when it did not answer, 502 when its answer was no event; ``answer`` its body.
+
+    ``reached`` is False when nobody took the connection.
+    """
 
     status: int
     answer: bytes = b""
     reply: Envelope | None = None
     retry_after_s: float = 0.0
+    reached: bool = True
 
     @property
     def delivered(self) -> bool:
@@ -91,7 +95,8 @@ class Courier:
                 answer = await _bounded(response)
                 return _outcome(response.status, dict(_lowered(response)), answer, envelope)
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
-            return Outcome(_CONNECTION_FAILED, f"dispatch error: {type(error).__name__}".encode())
+            reached = not isinstance(error, aiohttp.ClientConnectorError)
+            return Outcome(_CONNECTION_FAILED, f"dispatch error: {type(error).__name__}".encode(), reached=reached)
 
 
 async def _bounded(response: aiohttp.ClientResponse) -> bytes:

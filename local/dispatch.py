@@ -180,16 +180,21 @@ class Broker:
     async def _post(self, trigger: Trigger, to: Destination, envelope: Envelope, *, prefer_reply: bool = True) -> Outcome:
         timeout_s = trigger.delivery.timeout_s
         async with self._slots.get(to.function) or contextlib.nullcontext():
-            return await self.send(self._next_url(to), envelope, timeout_s=timeout_s, prefer_reply=prefer_reply)
+            for url in self._next_urls(to):
+                outcome = await self.send(url, envelope, timeout_s=timeout_s, prefer_reply=prefer_reply)
+                if outcome.reached:
+                    break
+            return outcome
 
     def _url(self, to: Destination) -> str:
         return f"{self.addresses[to.function]}{to.uri}"
 
-    def _next_url(self, to: Destination) -> str:
-        """In turn, one of the function's processes: a retry goes to another one than the try before."""
+    def _next_urls(self, to: Destination) -> list[str]:
+        """A function's processes, in turn: a retry goes to another one. The others are for when that is away."""
         places = [self.addresses[to.function], *self.further.get(to.function, ())]
         self._turns[to.function] += 1
-        return f"{places[self._turns[to.function] % len(places)]}{to.uri}"
+        first = self._turns[to.function] % len(places)
+        return [f"{place}{to.uri}" for place in (*places[first:], *places[:first])]
 
     async def _tick(self, index: int) -> None:
         tick = self.wiring.ticks[index]

@@ -216,6 +216,17 @@ async def test_processes_of_a_function_take_turns(broker_of: Callable[..., Broke
     assert (len(subscriber.got["/1"]), len(subscriber.got["/second/1"])) == (2, 2)
 
 
+async def test_a_process_that_is_away_is_gone_round(
+    broker_of: Callable[..., Broker], subscriber: Subscriber, unused_tcp_port: int
+) -> None:
+    """What nobody takes at one process of a function goes to the next at once: a Service has no pods that are gone."""
+    broker = broker_of(trigger("a", "/1"), further={"evaluate": [f"http://127.0.0.1:{unused_tcp_port}"]})
+    for _ in range(3):
+        assert await broker.accept(event("a"))
+    assert len(subscriber.got["/1"]) == 3
+    assert "retried" not in broker.stats()["types"]["a"]
+
+
 async def test_retry_after_is_respected_and_bounded(
     broker_of: Callable[..., Broker], subscriber: Subscriber, clock: Clock
 ) -> None:
