@@ -80,11 +80,13 @@ class TakenItems(Protocol):
 
     ``items`` are those that no later event has. ``active`` turns False as soon as the run is paused, has ended or was deleted:
     no model call may begin from then on. After ``until_s`` (monotonic seconds, infinite without a lease) a later event may.
+    ``judged``: those that have all their verdicts, for whoever is done with them to say; they are announced next.
     """
 
     active: bool
     until_s: float
     items: list[int]
+    judged: Sequence[int]
     lines: dict[int, bytes]
     samples: dict[int, StoredSample]
     verdicts: dict[tuple[int, int], Verdict]

@@ -63,6 +63,7 @@ class Settings:
     run_window_items: int = 512
     run_batch_items: int = 0
     lease_s: float = 120.0
+    overtaken_s: float = 5.0
     item_attempts: int = 5
     run_deadline_s: float = 604_800.0
     run_keep_days: int = 0
@@ -106,6 +107,7 @@ class Settings:
             run_window_items=_integer(env, "KNUDGE_RUN_WINDOW", 512),
             run_batch_items=_integer(env, "KNUDGE_RUN_BATCH", 0),
             lease_s=_number(env, "KNUDGE_LEASE_S", 120.0),
+            overtaken_s=_number(env, "KNUDGE_OVERTAKEN_S", 5.0),
             item_attempts=_integer(env, "KNUDGE_ITEM_ATTEMPTS", 5),
             run_deadline_s=_number(env, "KNUDGE_RUN_DEADLINE_S", 604_800.0),
             run_keep_days=_integer(env, "KNUDGE_RUN_KEEP_DAYS", 0),
@@ -124,8 +126,11 @@ class Settings:
         """Local port of a function, ``broker``, ``simulator`` or ``redis``."""
         return self.port_base + _PORT_OFFSETS[name]
 
-    def gateway_config(self) -> GatewayConfig:
+    def gateway_config(self, *, elsewhere: bool = False) -> GatewayConfig:
         """The file behind ``KNUDGE_CONFIG``, completed by the providers whose usual key variable is set.
+
+        Args:
+            elsewhere: Also by those whose key is not set here: keys are where models are called, and not in other functions.
 
         Raises:
             InvalidInput: no such file, no YAML, or a field is wrong; the message names the field.
@@ -138,7 +143,7 @@ class Settings:
         keyed = {
             name: {"kind": kind, "base_url": url, "api_key_env": key}
             for name, (kind, key, url) in _KEYED_PROVIDERS.items()
-            if self.environ.get(key)
+            if elsewhere or self.environ.get(key)
         }
         given = raw.get("providers", {})
         try:

@@ -38,13 +38,15 @@ _NOT_INHERITED = ("KNUDGE_", "OPENAI_", "ANTHROPIC_", "GEMINI_", "OPENROUTER_")
 class Times:
     """In seconds, shorter than the manifests', so that a run of a minute sees what happens to longer ones.
 
-    They nest as those do: a call to the model, an event's deadline, a delivery, a lease. ``tick_s`` is the reconciler's.
+    They nest as those do: a call to the model, an event's deadline, a delivery, a lease. ``overtaken_s`` is when an event is
+    taken for lost that others have overtaken, ``tick_s`` the reconciler's.
     """
 
     model_s: int = 5
     deadline_s: int = 12
     delivery_s: int = 14
     lease_s: int = 15
+    overtaken_s: float = 3
     tick_s: int = 5
 
 
@@ -113,6 +115,7 @@ def _environment(folder: Path, times: Times) -> dict[str, str]:
         "KNUDGE_DATA_DIR": str(folder),
         "KNUDGE_DEADLINE_S": str(times.deadline_s),
         "KNUDGE_LEASE_S": str(times.lease_s),
+        "KNUDGE_OVERTAKEN_S": str(times.overtaken_s),
     }
 
 

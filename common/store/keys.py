@@ -92,7 +92,7 @@ def dataset_bucket(dataset_id: str, bucket: int) -> str:
 
 
 def run(run_id: str, part: str) -> str:
-    """A run's ``plan``, ``state``, ``leases``, ``attempts``, ``done``, ``sums``, ``dead``, or outcome bitmap."""
+    """A run's ``plan``, ``state``, ``leases``, ``attempts``, ``sent``, ``told``, ``done``, ``sums``, ``dead``, or outcomes."""
     return f"kn:run:{_tag(run_id)}:{part}"
 
 

@@ -33,7 +33,7 @@ WORST_KEPT = 20
 _OVERDUE, _RETRYING = 2, 3  # what issue.lua says of a run
 _SCAN = 100  # runs looked at in one trip when a list is filtered by status
 _DAY_S = 86_400
-_PARTS = ("leases", "attempts", "waiting", "pace", "done", "sums", "dead", *OUTCOMES)
+_PARTS = ("leases", "attempts", "sent", "told", "waiting", "pace", "done", "sums", "dead", *OUTCOMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,9 @@ class Issue:
     """What may be evaluated now: (item, attempt) pairs, attempts counting from 1, and items out of attempts.
 
     ``lease`` is that of all of them: whoever shows another one has been overtaken. ``histories`` has, for each item given up,
-    what became of its attempts: ``<unix seconds> <code>;`` for each. ``overdue``: the run is to be ended. ``retrying``: what a
-    retry tries again is to be taken out of the sums first. ``trace_id`` is that of whoever asked first.
+    what became of its attempts: ``<unix seconds> <code>;`` for each. ``overtaken``: those of the items whose events are taken
+    for lost, because later ones have come through. ``overdue``: the run is to be ended. ``retrying``: what a retry tries again
+    is to be taken out of the sums first. ``trace_id`` is that of whoever asked first.
     """
 
     active: bool
@@ -99,6 +100,7 @@ class Issue:
     given_up: list[int]
     lease: str = ""
     histories: Mapping[int, str] = field(default_factory=dict)
+    overtaken: list[int] = field(default_factory=list)
     overdue: bool = False
     retrying: bool = False
     trace_id: str = ""
@@ -254,6 +256,7 @@ class RunStore:
         attempts: int,
         window: int | None = None,
         deadline_s: float | None = None,
+        overtaken_s: float | None = None,
         trace_id: str = "",
     ) -> Issue:
         """Lease what may be evaluated now, and say what has used up its `attempts`. One trip.
@@ -262,23 +265,27 @@ class RunStore:
 
         Args:
             window: Items under way at most, if that is less than the run's own window.
+            overtaken_s: An event is taken for lost when one that was sent so much later has come through; None: never.
             trace_id: The run's from now on, if it has none.
         """
-        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done")]
+        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done", "sent", "told")]
         bounds = ["" if bound is None else bound for bound in (window, deadline_s)]
+        overtaken_ms = "" if overtaken_s is None else int(overtaken_s * 1000)
         with store_errors():
-            stage, issued, given_up, lease, histories, *trace = self._issue(
-                keys=names, args=[int(lease_s * 1000), attempts, *bounds, trace_id]
+            stage, issued, given_up, lease, histories, *more = self._issue(
+                keys=names, args=[int(lease_s * 1000), attempts, *bounds, trace_id, overtaken_ms]
             )
+        trace, overtaken = more or (b"", [])
         return Issue(
             active=stage > 0,
             items=list(zip(issued[::2], issued[1::2], strict=True)),
             given_up=list(given_up),
             lease=lease.decode(),
             histories={item: text.decode() for item, text in zip(given_up, histories, strict=True)},
+            overtaken=list(overtaken),
             overdue=stage == _OVERDUE,
             retrying=stage == _RETRYING,
-            trace_id=b"".join(trace).decode(),
+            trace_id=trace.decode(),
         )
 
     def release(self, run_id: str, items: Sequence[int]) -> None:
@@ -291,7 +298,7 @@ class RunStore:
         """Take back items whose events the broker refused: as `release`, and the attempt does not count. One trip."""
         if not items:
             return 0
-        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace")]
+        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace", "sent")]
         words = [word for item in items for word in (item, 0, 0, "", "broker ")]
         with store_errors():
             return int(self._hand_back(keys=names, args=[lease, *words]))
@@ -302,7 +309,7 @@ class RunStore:
         names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "done", "sums", *OUTCOMES)]
         for grader in range(len(plan.graders)):
             names += [keys.run_worst(run_id, grader), keys.run_scores(run_id, grader), keys.run_passed(run_id, grader)]
-        names.append(keys.run(run_id, "pace"))
+        names += [keys.run(run_id, part) for part in ("sent", "told", "pace")]
         pack = struct.Struct(f"<{len(plan.graders)}d").pack
         args: list[str | int | bytes] = [WORST_KEPT, len(batch)]
         for item in batch:
@@ -394,10 +401,9 @@ class RunStore:
 
     def _end_as(self, run_id: str, status: RunStatus, notes: Mapping[str, str] | None = None) -> RunStatus:
         fields = [part for pair in (notes or {}).items() for part in pair]
+        names = [keys.run(run_id, part) for part in ("state", "leases", "attempts", "sent", "told")]
         with store_errors():
-            before = self._end(
-                keys=[keys.run(run_id, part) for part in ("state", "leases", "attempts")], args=[status, *fields]
-            )
+            before = self._end(keys=names, args=[status, *fields])
         if not before:
             raise NotFound(f"no such run: {run_id}")
         return cast("RunStatus", before.decode())

@@ -33,9 +33,10 @@ if TYPE_CHECKING:
     from common.schemas.progress import WaitReason
     from common.schemas.runs import StoredSample
     from common.store.results import Loaded
+    from common.store.scripts import Word
 
-_TAKE, _RELEASE, _SAVE, _HAND_BACK = (
-    Script(f"{name}.lua", package="common.store") for name in ("take", "release_claim", "save_results", "hand_back")
+_TAKE, _LET_GO, _SAVE, _HAND_BACK = (
+    Script(f"{name}.lua", package="common.store") for name in ("take", "let_go", "save_results", "hand_back")
 )
 _PLANS_KEPT = 64
 _HELD_MS = 2_500  # renewed five times meanwhile; a broker that tries again after 1 and 2 s finds it free
@@ -83,7 +84,7 @@ class RedisRunReader:
         inside = [index for index in wanted.items if 0 <= index < plan.position_count]
         taking = self._runner.submit(
             _TAKE,
-            [keys.run(plan.run_id, "state"), keys.run(plan.run_id, "leases"), claim],
+            [keys.run(plan.run_id, "state"), keys.run(plan.run_id, "leases"), claim, keys.run(plan.run_id, "sent")],
             [token, _HELD_MS, wanted.lease, *inside],
         )
         loading = reads(plan, inside)
@@ -104,7 +105,9 @@ class RedisRunReader:
             yield taken
         finally:
             self._taken.discard(taken)
-            self._runner.submit_along(_RELEASE, [claim], [token])  # one that cannot be let go ends by itself
+            names = [claim, keys.run(plan.run_id, "leases"), keys.run(plan.run_id, "told")]
+            words: list[Word] = [token, wanted.lease, *taken.judged]
+            self._runner.submit_along(_LET_GO, names, words)  # one that cannot be let go ends by itself
 
     def _watch(self, taken: TakenItems) -> None:
         self._taken.add(taken)
@@ -140,6 +143,7 @@ class TakenItems:
         self.until_s = math.inf
         self.items = [index for index in items if index in loaded.lines]
         self.lines, self.samples, self.verdicts = loaded.lines, loaded.samples, loaded.verdicts
+        self.judged: Sequence[int] = ()
         self.waiting = Waits()
         self._runner = runner
         self._lease = lease
@@ -178,7 +182,7 @@ class TakenItems:
         """Let the run issue these items again, each when it is due. One trip."""
         if not items:
             return
-        names = [keys.run(self.plan.run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace")]
+        names = [keys.run(self.plan.run_id, part) for part in ("state", "leases", "attempts", "waiting", "pace", "sent")]
         words: list[Any] = [self._lease]
         for index, back in items.items():
             words += [index, int(back.after_s * 1000), int(back.counts), back.code, f"{back.reason} {back.model}"]

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 # What says nothing about the item: it could not even be tried.
 _NOT_TRIED = (Overloaded, ProviderRateLimited, BreakerOpen, NoLongerWanted)
 _SOON_S, _LATEST_S = 1.0, 60.0
+_NEXT_TURN_S = 10.0  # a queue's length is a guess: who waits for the end of it comes too late when it gets shorter
 _LIMITS: dict[str, WaitReason] = {"concurrency": "concurrency", "budget": "budget"}
 
 
 def handed_back(failure: KnudgeError) -> HandBack:
     """How an item goes back to its run after `failure`, which may pass."""
-    after_s = min(_LATEST_S, max(_SOON_S, failure.retry_after_s or _SOON_S))
+    latest_s = _NEXT_TURN_S if isinstance(failure, Overloaded) else _LATEST_S
+    after_s = min(latest_s, max(_SOON_S, failure.retry_after_s or _SOON_S))
     return HandBack(
         after_s,
         counts=not isinstance(failure, _NOT_TRIED),

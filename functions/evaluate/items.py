@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from common.schemas.runs import RunPlan, StoredSample
 
 _ANSWER_S = 2.0  # what an answer may take at least; a quarter of the time where that is less
+_STORE_AGAIN_S = (0.1, 0.2, 0.4, 0.8, 1.6, 1.6)  # a store that restarts is waited for: the whole event would come again
 
 
 async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *, deadline_s: float) -> RunItems | None:
@@ -55,7 +56,7 @@ async def evaluate_items(wanted: RunItems, judging: Judging, runs: RunReader, *,
             raise lost[0]
         back = {index: handed_back(failure) for index, failure in failures.items() if failure}
         await taken.hand_back(back)
-        done = [index for index, failure in failures.items() if failure is None]
+        done = taken.judged = [index for index, failure in failures.items() if failure is None]
         log_items(plan.run_id, done, back)
     return wanted.model_copy(update={"items": done}) if done else None
 
@@ -172,8 +173,14 @@ def _while_wanted(judging: Judging, taken: TakenItems, ends_s: float) -> Judging
         return taken.active and time.monotonic() < last_s
 
     async def complete(request: CompletionRequest, /) -> Completion:
+        request = replace(request, still_wanted=wanted, waits=taken.waits)
         try:
-            return await judging.complete(replace(request, still_wanted=wanted, waits=taken.waits))
+            for wait_s in _STORE_AGAIN_S:
+                try:
+                    return await judging.complete(request)
+                except StoreUnavailable:  # there was no leave for the call: it was not made
+                    await asyncio.sleep(wait_s)
+            return await judging.complete(request)
         except NoLongerWanted as error:
             if taken.active:
                 raise DeadlineExceeded("too little time is left for a call", retry_after_s=1.0) from error

@@ -48,11 +48,15 @@ class PublishSoon(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Leasing:
-    """How long an item may be under way (seconds), how often it is tried, and how long a run may take that does not say."""
+    """How long an item may be under way (seconds), how often it is tried, and how long a run may take that does not say.
+
+    ``overtaken_s``: an event is taken for lost when one that was sent so much later has come through.
+    """
 
     lease_s: float
     attempts: int
     deadline_s: float
+    overtaken_s: float
 
 
 class Dispatcher:
@@ -92,6 +96,8 @@ class Dispatcher:
             return
         traceparent = trace.within(issue.trace_id)  # whoever asked: what happens to an item is found under one trace
         take_over(plan, [item for item, _ in issue.items], self._results)
+        for items in _in_events(issue.overtaken):
+            log("tasks.items_overtaken", level=logging.WARNING, run_id=run_id, items=items, trace_id=issue.trace_id)
         size = batch_size(plan, len(issue.items), window=window)
         events = [_requested(plan, batch, issue.lease, traceparent) for batch in batches(issue.items, size)]
         for event in events:
@@ -123,7 +129,7 @@ class Dispatcher:
 
     def count_again(self, plan: RunPlan, items: Sequence[int], *, traceparent: str | None = None) -> None:
         """Have `aggregate` count items whose verdicts are there, in case it never heard of them."""
-        groups = [items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS)]
+        groups = _in_events(items)
         self._publish_soon([_event(EVALUATION_COMPLETED, plan, group, f"{group[0]}/redriven", traceparent) for group in groups])
 
     def _issue(self, plan: RunPlan, traceparent: str | None) -> tuple[Issue, int]:
@@ -136,6 +142,7 @@ class Dispatcher:
             attempts=leasing.attempts,
             window=window,
             deadline_s=deadline_s,
+            overtaken_s=leasing.overtaken_s,
             trace_id=trace.trace_id(trace.child_of(traceparent)),
         )
         return issue, window
@@ -192,7 +199,7 @@ class Dispatcher:
         }
         self._results.save(plan, samples, verdicts)
         crash_point("tasks.given_up")
-        events = [_given_up(plan, items[at : at + MAX_ITEMS], traceparent) for at in range(0, len(items), MAX_ITEMS)]
+        events = [_given_up(plan, group, traceparent) for group in _in_events(items)]
         for event in events:
             _log("tasks.items_given_up", event, level=logging.WARNING)
         self._publish_soon(events)
@@ -212,6 +219,11 @@ def batches(items: Sequence[tuple[int, int]], size: int) -> list[tuple[int, list
         step = max(1, size >> 2 * (attempt - 1))
         found += [(attempt, group[at : at + step]) for at in range(0, len(group), step)]
     return found
+
+
+def _in_events(items: Sequence[int]) -> list[Sequence[int]]:
+    """As few groups as events can carry."""
+    return [items[at : at + MAX_ITEMS] for at in range(0, len(items), MAX_ITEMS)]
 
 
 def _requested(plan: RunPlan, batch: tuple[int, list[int]], lease: str, traceparent: str | None) -> Event:

@@ -106,22 +106,20 @@ def build(settings: Settings, client: redis.Redis, publish_soon: PublishSoon) ->
     results, letters = ResultStore(client), DeadLetterStore(client)
     once, imports = Once(IdempotencyStore(client)), ImportStore(client)
     report_base = settings.public_urls["aggregate"]
-    deletion = Deletion(client, evals, files, runs)
-    maker = RunMaker(
-        runs, files, settings.run_window_items, settings.run_batch_items, Installation(settings), settings.run_keep_days
-    )
+    deletion, installation = Deletion(client, evals, files, runs), Installation(settings)
+    maker = RunMaker(runs, files, settings.run_window_items, settings.run_batch_items, installation, settings.run_keep_days)
     control = RunControl(client)
     dispatcher = Dispatcher(
         runs,
         results,
         Retrier(runs, results, control),
         publish_soon=publish_soon,
-        leasing=Leasing(settings.lease_s, settings.item_attempts, settings.run_deadline_s),
+        leasing=Leasing(settings.lease_s, settings.item_attempts, settings.run_deadline_s, settings.overtaken_s),
         report_base=report_base,
     )
     redriver = Redriver(runs, letters, dispatcher)
     return Handler(
-        evals=EvalRoutes(evals, deletion, once),
+        evals=EvalRoutes(evals, installation, deletion, once),
         files=FileRoutes(files, settings.max_file_bytes, once),
         runs=RunRoutes(evals, runs, results, letters, maker, dispatcher, report_base, once, deletion),
         control=ControlRoutes(evals, runs, control, maker, dispatcher, redriver, once, report_base),

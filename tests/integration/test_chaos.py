@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from local.dispatch import Mode
 
-TIMES = Times(model_s=2, deadline_s=6, delivery_s=7, lease_s=8, tick_s=2)
+TIMES = Times(model_s=2, deadline_s=6, delivery_s=7, lease_s=8, overtaken_s=1, tick_s=2)
 ITEMS = 120
 FOLDED_ITEMS, DATASETS, ORDERS = 14, 20, 50
 INPUT = [{"role": "user", "content": "?"}]

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 ITEMS, WINDOW = 12, 6
 STRETCH = 100  # `Retrier.stretch`
-TIMES = Times(model_s=1, deadline_s=2, delivery_s=2, lease_s=2, tick_s=1)
+TIMES = Times(model_s=1, deadline_s=2, delivery_s=2, lease_s=2, overtaken_s=1, tick_s=1)
 PASS = {"evaluate.sampled": 4, "evaluate.judged": 9}  # others die at the first: here something is kept before
 CALM = {"latency_ms": 30}
 PATIENT = {"breaker": {"min_calls": 1000}, "retry": {"attempts": 1}}  # a call is made once, and failures count for the item

@@ -1,16 +1,21 @@
 -- Count results into a run, each item once, whoever brings it however often.
--- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed; last: pace
+-- KEYS: state, leases, attempts, done, sums, pass, fail, error, then per grader: worst, scores, passed;
+--       last: sent, told, pace
 -- ARGV: worst kept, items, then per item:
 --       index, outcome (1 pass, 2 fail, 3 error, 0 a canary), fields, (field, increment)...,
 --       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
-local ASK_AGAIN_MS = 3000 -- whoever was asked may have died, or never heard of it
+local ASK_AGAIN_MS = 1000 -- whoever was asked may have died, or never heard of it
 local STRETCH_S, STRETCHES = 10, 12
-local run = redis.call('HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending', 'retrying', 'share')
+local run = redis.call(
+  'HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'advance_pending', 'retrying', 'share', 'overtaken_ms', 'taken_lease',
+  'counted_told'
+)
 local status, cursor, total, window = run[1], tonumber(run[2]), tonumber(run[3]), tonumber(run[7] or run[4])
 if not status then return {0, 0, 0, '', 0} end
-local graders = (#KEYS - 9) / 3
-local at, new, added, ranked = 3, 0, {}, {}
+local SENT, TOLD, PACE = KEYS[#KEYS - 2], KEYS[#KEYS - 1], KEYS[#KEYS]
+local graders = (#KEYS - 11) / 3
+local at, new, folded, added, ranked = 3, 0, {}, {}, {}
 -- An overflow is flagged, so that it does not leave an item half counted.
 local function add(field, amount)
   local sum = redis.pcall('HINCRBY', KEYS[5], field, amount)
@@ -34,7 +39,8 @@ for _ = 1, tonumber(ARGV[2]) do
     new = new + 1
     if outcome > 0 then redis.call('SETBIT', KEYS[5 + outcome], item, 1) end
     redis.call('ZREM', KEYS[2], item)
-    redis.call('HDEL', KEYS[3], item, item .. ':past', item .. ':code')
+    folded[new] = item
+    redis.call('HDEL', KEYS[3], item, item .. ':past', item .. ':code', item .. ':overtaken')
     for pair = at + 3, scores_at - 1, 2 do
       -- Lua's numbers are exact up to 2^53: what could come near it, summed over a batch, goes to the server as it is.
       local field, amount = ARGV[pair], tonumber(ARGV[pair + 1])
@@ -62,9 +68,20 @@ if new > 0 then
   local seconds = redis.call('TIME')[1]
   local stretch = math.floor(seconds / STRETCH_S)
   local field = 'done:' .. stretch % STRETCHES
-  local before, count = string.match(redis.call('HGET', KEYS[#KEYS], field) or '', '^(%d+) (%d+)$')
+  local before, count = string.match(redis.call('HGET', PACE, field) or '', '^(%d+) (%d+)$')
   if tonumber(before) ~= stretch then count = 0 end
-  redis.call('HSET', KEYS[#KEYS], field, stretch .. ' ' .. string.format('%.0f', count + new), 'folded_at', seconds)
+  redis.call('HSET', PACE, field, stretch .. ' ' .. string.format('%.0f', count + new), 'folded_at', seconds)
+end
+-- What has come through: events that were sent long before these are overtaken (issue.lua).
+local counted_told = tonumber(run[10] or 0)
+if new > 0 then
+  for _, told in ipairs(redis.call('ZMSCORE', TOLD, unpack(folded))) do counted_told = math.max(counted_told, told or 0) end
+  redis.call('ZREM', TOLD, unpack(folded))
+  redis.call('ZREM', SENT, unpack(folded))
+  redis.call('HSET', KEYS[1], 'counted_told', string.format('%.0f', counted_told))
+end
+local function is_overtaken(set, newest)
+  return (run[8] or '') ~= '' and redis.call('ZCOUNT', set, '-inf', string.format('%.0f', newest - run[8])) > 0
 end
 local done = redis.call('HINCRBY', KEYS[1], 'done', new)
 local completed, ask = 0, 0
@@ -78,7 +95,9 @@ if (status == 'queued' or status == 'in_progress') and not run[6] then
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     local asked_just_now = run[5] and now - run[5] < ASK_AGAIN_MS
     local has_room = cursor < total and 2 * redis.call('ZCARD', KEYS[2]) <= window
-    if not asked_just_now and (has_room or redis.call('ZCOUNT', KEYS[2], '-inf', now) > 0) then
+    local function is_due() return redis.call('ZCOUNT', KEYS[2], '-inf', now) > 0 end
+    local function is_lost() return is_overtaken(SENT, tonumber(run[9] or 0)) or is_overtaken(TOLD, counted_told) end
+    if not asked_just_now and (has_room or is_due() or is_lost()) then
       ask = 1
       redis.call('HSET', KEYS[1], 'advance_pending', string.format('%.0f', now))
     end

@@ -1,5 +1,5 @@
 -- Give items back to their run: they are issued again after a while. Whoever has them no longer changes nothing.
--- KEYS: state, leases, attempts, waiting, pace   ARGV: lease that the items were issued with ('' : whichever), then for each
+-- KEYS: state, leases, attempts, waiting, pace, sent   ARGV: lease that the items were issued with ('' : whichever), then for each
 --       item: item, ms until it is due, 1 when the attempt counts, code ('' : none), reason and model ("reason model")
 -- Returns how many were given back.
 local FIELDS, AGAIN_MS = 128, 5000 -- a reason that has been quiet for longer begins anew
@@ -13,6 +13,7 @@ for at = 2, #ARGV, 5 do
   if lease and (ARGV[1] == '' or lease == ARGV[1]) then
     local due = ARGV[at + 1] == '0' and 0 or now + ARGV[at + 1]
     redis.call('ZADD', KEYS[2], string.format('%.0f', due), item)
+    redis.call('ZREM', KEYS[6], item)
     if due > 0 then redis.call('ZADD', KEYS[4], string.format('%.0f', due), item) end
     if ARGV[at + 2] ~= '1' then
       redis.call('HINCRBY', KEYS[3], item, -1)

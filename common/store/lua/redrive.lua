@@ -13,7 +13,7 @@ for at = 2 * letters + 2, #ARGV do
   if redis.call('ZSCORE', KEYS[3], item) then
     redis.call('ZADD', KEYS[3], 0, item)
     redis.call('HSET', KEYS[4], item, -1)
-    redis.call('HDEL', KEYS[4], item .. ':past', item .. ':code')
+    redis.call('HDEL', KEYS[4], item .. ':past', item .. ':code', item .. ':overtaken')
     due[#due + 1] = tonumber(item)
   end
 end

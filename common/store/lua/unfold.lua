@@ -21,7 +21,7 @@ for _ = 1, tonumber(ARGV[4]) do
   if redis.call('SETBIT', KEYS[3], item, 0) == 1 then
     back = back + 1
     redis.call('SETBIT', KEYS[5], item, 0)
-    redis.call('HDEL', KEYS[2], item, item .. ':past', item .. ':code')
+    redis.call('HDEL', KEYS[2], item, item .. ':past', item .. ':code', item .. ':overtaken')
     for pair = at + 2, results_at - 1, 2 do
       -- As in fold.lua: Lua's numbers are exact up to 2^53.
       local field, amount = ARGV[pair], tonumber(ARGV[pair + 1])

@@ -99,6 +99,7 @@ class Place:
         last = plan.position_count - 1
         ResultStore(self.client).save(plan, {last: StoredSample(output_text="t")}, {(last, 0): scored[0]})
         DeadLetterStore(self.client).append({"code": "500"}, run_id=plan.run_id, items=[5])
+        self.client.zadd(keys.run(plan.run_id, "told"), {str(last): 1})
 
     def api_key(self) -> str:
         """With a budget, a limit, and an evaluation of its own."""
