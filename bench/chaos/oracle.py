@@ -11,34 +11,51 @@ from typing import TYPE_CHECKING, Any
 from common.stats.intervals import mean_interval, stdev, wilson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     Json = dict[str, Any]
     Call = tuple[str, str, str, int, int]  # item, grader, outcome, prompt tokens, completion tokens: `bench.chaos.provider`
 
 INPUT_MICROUSD, OUTPUT_MICROUSD = 1, 4  # a token, as the bench's configuration prices them
 USABLE = ("kept", "died")
+_BILLION, _WORST = 10**9, 20
 
 
-def summarised(rows: Sequence[Json], graders: Sequence[Json]) -> Json:
+def summarised(rows: Iterable[Json], graders: Sequence[Json]) -> Json:
     """What the summary of a run with these results must say; `graders` are its own, for their names and bounds.
 
-    A score counts in whole billionths. They are added as fractions, so there is no other rounding before the last step, where
-    the formulas of `common.stats` are used.
+    A score counts in whole billionths. They are added as integers, so there is no other rounding before the last step, where
+    the formulas of `common.stats` are used. Rows are looked at once, one after the other.
     """
-    outcomes = Counter(row["outcome"] for row in rows)
-    calls = [call for row in rows for verdict in row["verdicts"] for call in verdict["calls"]]
-    samples = [row.get("sample") or {} for row in rows]
-    calls += [sample for sample in samples if sample.get("model")]  # a target was asked
+    outcomes: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    tallies = {grader["name"]: _Tally() for grader in graders}
+    for row in rows:
+        outcomes[row["outcome"]] += 1
+        sample = row.get("sample") or {}
+        if sample.get("model"):  # a target was asked
+            _add_call(calls, sample)
+        for verdict in row["verdicts"]:
+            for call in verdict["calls"]:
+                _add_call(calls, call)
+            if verdict["name"] in tallies:
+                tallies[verdict["name"]].add(verdict)
     return {
-        "done": len(rows),
+        "done": outcomes.total(),
         **{outcome: outcomes[outcome] for outcome in ("passed", "failed", "errored")},
-        "calls": len(calls),
-        "prompt_tokens": sum(call["usage"]["prompt_tokens"] for call in calls),
-        "completion_tokens": sum(call["usage"]["completion_tokens"] for call in calls),
-        "cost_microusd": sum(call["cost_microusd"] for call in calls),
-        "graders": {grader["name"]: _grader(rows, grader["name"]) for grader in graders},
+        **{name: calls[name] for name in ("calls", "prompt_tokens", "completion_tokens", "cost_microusd")},
+        "graders": {name: tally.summary() for name, tally in tallies.items()},
     }
+
+
+def _add_call(calls: Counter[str], call: Json) -> None:
+    usage = call["usage"]
+    calls.update(
+        calls=1,
+        prompt_tokens=usage["prompt_tokens"],
+        completion_tokens=usage["completion_tokens"],
+        cost_microusd=call["cost_microusd"],
+    )
 
 
 def shown(summary: Json) -> Json:
@@ -72,26 +89,46 @@ def differences(expected: Json, found: Json, within: str = "") -> list[str]:
     return sorted(paths)
 
 
-def _grader(rows: Sequence[Json], name: str) -> Json:
-    verdicts = [verdict for row in rows for verdict in row["verdicts"] if verdict["name"] == name]
-    scores = [verdict["score"] for verdict in verdicts if verdict["score"] is not None]
-    exact = [Fraction(round(Fraction(score) * 10**9), 10**9) for score in scores]
-    total, squares, n = sum(exact, Fraction()), sum((score * score for score in exact), Fraction()), len(scores)
-    passed = sum(verdict["passed"] is True for verdict in verdicts)
-    return {
-        "scored": n,
-        "passed": passed,
-        "failed": n - passed,
-        "unscored": len(verdicts) - n,
-        "mean": float(total / n) if n else None,
-        "stdev": stdev(n, total, squares),
-        "interval": mean_interval(n, total, squares),
-        "pass_rate": passed / n if n else None,
-        "pass_interval": wilson(passed, n),
-        "labels": dict(Counter(verdict["label"] for verdict in verdicts if verdict["label"] is not None)),
-        "unscored_reasons": dict(Counter(verdict["unscored"]["code"] for verdict in verdicts if verdict["unscored"])),
-        "worst": sorted(scores)[:20],
-    }
+class _Tally:
+    """One grader's verdicts, added up."""
+
+    def __init__(self) -> None:
+        self._scores: list[float] = []
+        self._billionths = self._squares = self._passed = 0
+        self._labels: Counter[str] = Counter()
+        self._unscored: Counter[str] = Counter()
+        self._verdicts = 0
+
+    def add(self, verdict: Json) -> None:
+        self._verdicts += 1
+        self._passed += verdict["passed"] is True
+        if verdict["label"] is not None:
+            self._labels[verdict["label"]] += 1
+        if verdict["unscored"]:
+            self._unscored[verdict["unscored"]["code"]] += 1
+        if verdict["score"] is not None:
+            billionths = round(Fraction(verdict["score"]) * _BILLION)
+            self._scores.append(verdict["score"])
+            self._billionths += billionths
+            self._squares += billionths**2
+
+    def summary(self) -> Json:
+        n, passed = len(self._scores), self._passed
+        total, squares = Fraction(self._billionths, _BILLION), Fraction(self._squares, _BILLION**2)
+        return {
+            "scored": n,
+            "passed": passed,
+            "failed": n - passed,
+            "unscored": self._verdicts - n,
+            "mean": float(total / n) if n else None,
+            "stdev": stdev(n, total, squares),
+            "interval": mean_interval(n, total, squares),
+            "pass_rate": passed / n if n else None,
+            "pass_interval": wilson(passed, n),
+            "labels": dict(self._labels),
+            "unscored_reasons": dict(self._unscored),
+            "worst": sorted(self._scores)[:_WORST],
+        }
 
 
 def _pair(interval: Sequence[float] | None) -> tuple[float, ...] | None:
@@ -107,13 +144,15 @@ class Delivery:
     lost: int
 
 
-def delivered(rows: Sequence[Json], item_ids: Sequence[str]) -> Delivery:
+def delivered(rows: Iterable[Json], item_ids: Collection[str]) -> Delivery:
     """Each item is to have one result with each verdict once; any other row or verdict counts as a duplicate."""
-    seen = Counter(row["item"].get("id") for row in rows)
-    again = sum(len(row["verdicts"]) - len({verdict["name"] for verdict in row["verdicts"]}) for row in rows)
-    strangers = sum(count for item, count in seen.items() if item not in set(item_ids))
-    doubles = sum(count - 1 for item, count in seen.items() if item in set(item_ids))
-    return Delivery(len(rows), doubles + strangers + again, sum(item not in seen for item in item_ids))
+    expected, seen, again = set(item_ids), Counter[str](), 0
+    for row in rows:
+        seen[row["item"].get("id")] += 1
+        again += len(row["verdicts"]) - len({verdict["name"] for verdict in row["verdicts"]})
+    strangers = sum(count for item, count in seen.items() if item not in expected)
+    doubles = sum(count - 1 for item, count in seen.items() if item in expected)
+    return Delivery(seen.total(), doubles + strangers + again, len(expected - seen.keys()))
 
 
 @dataclass(frozen=True, slots=True)
