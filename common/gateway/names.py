@@ -65,6 +65,6 @@ def split(model: str) -> tuple[str, str]:
 
 
 def _fix(provider: str, config: GatewayConfig) -> str:
-    known = f" (configured: {', '.join(sorted(config.providers))})" if config.providers else ""
+    known = f" (known: {', '.join(sorted(config.providers))})" if config.providers else ""
     key = f"set {_KEYS[provider]} or " if provider in _KEYS else ""
     return f"{key}add it under providers in the file that KNUDGE_CONFIG names{known}"

@@ -41,7 +41,7 @@ GRADERS: list[Any] = [
     {
         "type": "score_model",
         "name": "quality",
-        "model": "lab:judge-1",
+        "model": "openai:judge-1",
         "input": [{"role": "user", "content": "{{sample.output_text}}"}],
         "range": [1, 5],
     },
@@ -118,10 +118,10 @@ def _openai(url: str) -> Iterator[openai.OpenAI]:
 
 def _verdicts(index: int) -> list[Verdict]:
     exact = Verdict(name="exact", type="string_check", score=float(index % 2), passed=index % 2 == 1)
-    call = ModelCall(model="lab:judge-1", usage=Usage(prompt_tokens=10, completion_tokens=2), cost_microusd=25, simulated=True)
+    call = ModelCall(model="openai:judge-1", usage=Usage(prompt_tokens=10, completion_tokens=2), cost_microusd=25, simulated=True)
     if index == 3:
         unscored = Unscored(code="malformed_reply", message="no verdict in it")
-        return [exact, Verdict(name="quality", type="score_model", unscored=unscored, judge="lab:judge-1", calls=[call])]
+        return [exact, Verdict(name="quality", type="score_model", unscored=unscored, judge="openai:judge-1", calls=[call])]
     score = 1.0 + index % 5
     judged = Verdict(
         name="quality",
@@ -129,7 +129,7 @@ def _verdicts(index: int) -> list[Verdict]:
         score=score,
         passed=score >= 3,
         reason=f"why {index}",
-        judge="lab:judge-1",
+        judge="openai:judge-1",
         calls=[call],
     )
     return [exact, judged]

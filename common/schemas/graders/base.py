@@ -85,6 +85,11 @@ class GraderModel(Model):
         return {}
 
     @property
+    def models(self) -> dict[str, str]:
+        """Every model that is asked, by JSON pointer within the grader; those of its parts as well."""
+        return {f"{place}{pointer}": name for place, part in self.parts.items() for pointer, name in part.models.items()}
+
+    @property
     def templates(self) -> dict[str, str]:
         """Every text that may hold ``{{variables}}``, by JSON pointer within the grader; those of its parts as well."""
         return {f"{place}{pointer}": text for place, part in self.parts.items() for pointer, text in part.templates.items()}

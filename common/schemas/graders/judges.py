@@ -33,6 +33,10 @@ class JudgeGrader(GraderModel):
         return self
 
     @property
+    def models(self) -> dict[str, str]:
+        return {"/model": self.model, **super().models}
+
+    @property
     def combining(self) -> Combine:
         """How samples become one score."""
         return self.combine or "mean"

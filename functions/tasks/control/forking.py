@@ -42,11 +42,16 @@ def fork(body: RunFork, first: RunPlan, version: EvalVersion, *, maker: RunMaker
         version: The eval's version that `first` was started with.
 
     Raises:
-        InvalidInput: a grader is not there, a change is none or makes no sense, or the metadata does not.
+        InvalidInput: a grader is not there, a change is none or makes no sense, the provider of its judge is unknown, or the
+            metadata makes no sense.
         NotFound: `first` was deleted meanwhile, with its data.
     """
     graders = _changed_graders(body, first, item_schema=version.data_source_config["item_schema"])
     changed = [number for number, grader in enumerate(graders) if grader != first.graders[number]]
+    if body.judge is not None:
+        maker.installation.check_models({"/judge": body.judge})
+    for number in changed:
+        maker.installation.check_models(graders[number].models, pointer=_pointer(graders[number].name))
     if not changed:
         raise InvalidInput("nothing would change: name another judge, or graders with other fields", pointer="")
     metadata = _metadata(body, first)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from functions.tasks.control.deletion import Deletion
     from functions.tasks.once import Once
+    from functions.tasks.runs.provenance import Installation
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class EvalRoutes:
     """Evals of the caller's project."""
 
     evals: EvalStore
+    installation: Installation
     deletion: Deletion
     once: Once
 
@@ -53,7 +55,8 @@ class EvalRoutes:
 
         def make(identity: Identity | None) -> api.EvalObject:
             body = parse(request.body, api.EvalCreate)
-            return views.eval_object(create_eval(body, self.evals, project=project, identity=identity))
+            version = create_eval(body, self.evals, project=project, installation=self.installation, identity=identity)
+            return views.eval_object(version)
 
         def find(identity: Identity) -> api.EvalObject:
             return views.eval_object(self.evals.get(identity.id("eval"), project=project))

@@ -26,16 +26,25 @@ if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion
     from common.store.evals import EvalStore
     from common.store.idempotency import Identity
+    from functions.tasks.runs.provenance import Installation
 
 _CONFIG = "/data_source_config"
 
 
-def create_eval(body: api.EvalCreate, evals: EvalStore, *, project: str, identity: Identity | None = None) -> EvalVersion:
+def create_eval(
+    body: api.EvalCreate,
+    evals: EvalStore,
+    *,
+    project: str,
+    installation: Installation,
+    identity: Identity | None = None,
+) -> EvalVersion:
     """A new eval, of this `identity` or any.
 
     Raises:
         Unsupported: a data source that only OpenAI has, or a grader that cannot run here.
-        InvalidInput: ``item_schema`` is no JSON Schema, a template names what it does not have, or two graders share a name.
+        InvalidInput: ``item_schema`` is no JSON Schema, a template names what it does not have, two graders share a name, or
+            a judge's provider is unknown.
     """
     config = body.data_source_config
     if isinstance(config, api.RefusedDataSourceConfig):
@@ -44,7 +53,7 @@ def create_eval(body: api.EvalCreate, evals: EvalStore, *, project: str, identit
             pointer=f"{_CONFIG}/type",
         )
     ItemSchema(config.item_schema, pointer=f"{_CONFIG}/item_schema")
-    _check_graders(body.testing_criteria, config)
+    _check_graders(body.testing_criteria, config, installation)
     return evals.create(
         body.name or "Untitled eval",
         graders=[with_pass_mark(grader) for grader in body.testing_criteria],
@@ -75,13 +84,14 @@ def with_pass_mark(grader: Grader) -> Grader:
     return grader.model_copy(update=changes)
 
 
-def _check_graders(graders: Sequence[Grader], config: api.CustomDataSourceConfig) -> None:
+def _check_graders(graders: Sequence[Grader], config: api.CustomDataSourceConfig, installation: Installation) -> None:
     places: dict[str, int] = {}
     for number, grader in enumerate(graders):
         pointer = f"/testing_criteria/{number}"
         refuse(grader, pointer=pointer)
         check_pass_mark(grader, pointer=pointer)
         check_templates(grader, item_schema=config.item_schema, pointer=pointer)
+        installation.check_models(grader.models, pointer=pointer)
         if places.setdefault(grader.name, number) != number:
             message = f"testing_criteria[{places[grader.name]}] has this name too; results are told apart by it"
             raise InvalidInput(message, pointer=f"{pointer}/name")

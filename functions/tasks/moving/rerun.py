@@ -57,6 +57,7 @@ class Rerunner:
         target = told.run.target
         if target is not None:
             validate(target.sampling_params, TargetSamplingParams, pointer="/manifest/run/target/sampling_params")
+        maker.check_models(version.graders, target, target_pointer="/manifest/run/target/model")
         schema = ItemSchema(version.data_source_config["item_schema"])
         dataset = self._data(told.dataset, project)
         check_rows(dataset, schema, maker.files.datasets, pointer="/manifest/dataset")

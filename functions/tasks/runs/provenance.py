@@ -1,4 +1,4 @@
-"""What this installation is like: kept with each run that it starts."""
+"""What this installation is like: kept with each run that it starts. And which models it could ask at all."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from common.errors import InvalidInput, ModelNotFound
 from common.schemas.provenance import PromptFile, Provenance
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from common.schemas.config import GatewayConfig
     from common.schemas.graders.base import GraderModel
@@ -32,7 +32,7 @@ class Installation:
 
         from common.gateway.prices import price_table
 
-        names = sorted({*(name for grader in graders for name in _judges(grader)), *([target.model] if target else ())})
+        names = sorted({*(name for grader in graders for name in grader.models.values()), *([target.model] if target else ())})
         return Provenance(
             version=version("knudge"),
             build=self.settings.build or None,
@@ -41,6 +41,30 @@ class Installation:
             gateway_sha256=self._digest,
             models={name: self._resolved(name) for name in names},
         )
+
+    def check_models(self, models: Mapping[str, str], *, pointer: str = "") -> None:
+        """See that each of `models`, which are by JSON pointer below `pointer`, leads to a provider that there is.
+
+        Raises:
+            InvalidInput: with the field, and the providers that are known. Whether a provider has the model only it can say.
+        """
+        from common.gateway.names import resolve
+
+        if self._known is None:
+            return
+        for place, name in models.items():
+            try:
+                resolve(name, self._known)
+            except ModelNotFound as error:
+                raise InvalidInput(f"{pointer}{place}: {error.message}", pointer=pointer + place) from None
+
+    @cached_property
+    def _known(self) -> GatewayConfig | None:
+        """With every provider that another function may have the key of; None as `_config`."""
+        try:
+            return self.settings.gateway_config(elsewhere=True)
+        except InvalidInput:
+            return None
 
     @cached_property
     def _config(self) -> GatewayConfig | None:
@@ -57,10 +81,10 @@ class Installation:
     def _resolved(self, name: str) -> list[str]:
         from common.gateway.names import resolve
 
-        if self._config is None:
+        if self._known is None:
             return []
         try:
-            return list(resolve(name, self._config).models)
+            return list(resolve(name, self._known).models)
         except ModelNotFound:
             return []
 
@@ -79,14 +103,6 @@ def _public(provider: dict[str, Any]) -> str:
     """The base URL without a name and password within it."""
     parts = urlsplit(provider["base_url"])
     return str(parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl())
-
-
-def _judges(grader: GraderModel) -> Iterator[str]:
-    name = getattr(grader, "model", None)
-    if isinstance(name, str):
-        yield name
-    for part in grader.parts.values():
-        yield from _judges(part)
 
 
 def _prompts(graders: Sequence[GraderModel]) -> list[PromptFile]:

@@ -16,6 +16,9 @@ from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.runs.rows import check_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from common.schemas.graders import Grader
     from common.schemas.runs import EvalVersion
     from common.store.datasets import Dataset
     from common.store.files import FileStore
@@ -50,7 +53,8 @@ class RunMaker:
 
         Raises:
             InvalidInput: a row does not fit the eval's ``item_schema``, a template names what it does not have, there is no
-                such file, or the metadata asks for a budget, canaries or a stop rule that make no sense.
+                such file, the provider of a model is unknown, or the metadata asks for a budget, canaries or a stop rule that
+                make no sense.
             Unsupported: a data source that only OpenAI has.
         """
         metadata = body.metadata or {}
@@ -63,6 +67,7 @@ class RunMaker:
             raise _unsupported(source)
         item_schema = version.data_source_config["item_schema"]
         target = _target(source, item_schema) if isinstance(source, api.CompletionsDataSource) else None
+        self.check_models(version.graders, target, target_pointer="/data_source/model")
         schema = ItemSchema(item_schema)
         known = canaries_of(metadata, version, self.files, schema=schema)
         uploaded = self._uploaded(source.source, version.project) if isinstance(source.source, api.FileIdSource) else None
@@ -94,6 +99,20 @@ class RunMaker:
         )
         self.runs.create(plan)
         return plan
+
+    def check_models(self, graders: Sequence[Grader], target: Target | None, *, target_pointer: str) -> None:
+        """See that there is a provider for each model of a run. The eval may be older than what is configured, or imported.
+
+        Raises:
+            InvalidInput: naming the field of the request, or of the eval.
+        """
+        if target is not None:
+            self.installation.check_models({target_pointer: target.model})
+        for number, grader in enumerate(graders):
+            try:
+                self.installation.check_models(grader.models, pointer=f"/testing_criteria/{number}")
+            except InvalidInput as error:
+                raise InvalidInput(f"the eval's {error.message}", pointer=error.pointer) from None
 
     def _dataset(
         self, source: api.FileContentSource | api.FileIdSource, schema: ItemSchema, *, holder: str, project: str

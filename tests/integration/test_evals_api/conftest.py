@@ -50,6 +50,12 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[3]
 WINDOW, ATTEMPTS, MAX_FILE_BYTES = 16, 3, 300_000
+GATEWAY = """
+providers:
+  lab: {kind: openai, base_url: "http://127.0.0.1:1/v1"}
+  sim: {kind: simulator, base_url: "http://127.0.0.1:1/v1"}
+aliases: {judge: "lab:judge-1"}
+"""
 
 
 async def echo(request: CompletionRequest, /) -> Completion:
@@ -119,6 +125,8 @@ def tasks_url(valkey: ValkeyServer, broker: Broker, tmp_path_factory: pytest.Tem
     """Base URL of the process."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
+    config = tmp_path_factory.mktemp("config") / "knudge.yaml"
+    config.write_text(GATEWAY)
     environment = {
         **os.environ,
         "HOME": str(tmp_path_factory.mktemp("home")),
@@ -126,6 +134,7 @@ def tasks_url(valkey: ValkeyServer, broker: Broker, tmp_path_factory: pytest.Tem
         "KNUDGE_REDIS_URL": f"redis://127.0.0.1:{valkey.port}/0",
         "KNUDGE_BROKER_URL": f"http://127.0.0.1:{broker.server_address[1]}",
         "KNUDGE_AUTH": "on",
+        "KNUDGE_CONFIG": str(config),
         "KNUDGE_RUN_WINDOW": str(WINDOW),
         "KNUDGE_ITEM_ATTEMPTS": str(ATTEMPTS),
         "KNUDGE_MAX_FILE_BYTES": str(MAX_FILE_BYTES),

@@ -301,6 +301,8 @@ def test_a_fork_is_made_once_under_a_key(world: World) -> None:
         ({"graders": {"equal": {"operation": "ne"}}, "metadata": {"knudge_deadline_s": "0"}}, "metadata.knudge_deadline_s"),
         ({"graders": {"equal": {"operation": "ne"}}, "metadata": {"knudge_stop": "x"}}, "metadata.knudge_stop"),
         ({"graderz": {}}, "graderz"),
+        ({"judge": "lap:judge-1"}, "judge"),
+        ({"graders": {"quality": {"model": "lap:judge-1"}}}, "graders.quality.model"),
     ],
 )
 def test_a_fork_that_makes_no_sense_is_refused(world: World, body: Any, param: str) -> None:

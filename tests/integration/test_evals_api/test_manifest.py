@@ -149,7 +149,7 @@ def test_a_manifest_says_what_a_run_was(judged: World) -> None:
     assert sum(model.reported.values()) == 12
     assert manifest.provenance is not None
     assert [file.version for file in manifest.provenance.prompts] == ["repair.v1", "score.v1"]
-    assert manifest.provenance.models == {"sim:judge-1": []}  # `tasks` has no gateway file in this test
+    assert manifest.provenance.models == {"sim:judge-1": ["sim:judge-1"]}  # `tasks` has no gateway file in this test
     assert manifest.provenance.version
     assert manifest.provenance.prices_as_of.startswith("20")
     assert (manifest.run.status, manifest.run.metadata, manifest.results.done) == ("completed", {"why": "nightly"}, 12)

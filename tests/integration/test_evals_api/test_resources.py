@@ -102,6 +102,21 @@ def test_lists_page_by_themselves(world: World) -> None:
         ({"testing_criteria": [{"type": "python", "name": "p", "source": "x"}]}, "testing_criteria[0].type", "python"),
         ({"testing_criteria": [{**EQUAL, "operation": "is"}]}, "testing_criteria[0].operation", "eq"),
         ({"metadata": {"k": "x" * 513}}, "metadata.k", "512"),
+        (
+            {"testing_criteria": [{**JUDGE, "model": "lap:judge-1"}]},
+            "testing_criteria[0].model",
+            "known: anthropic, gemini, lab, openai",
+        ),
+        (
+            {
+                "testing_criteria": [
+                    EQUAL,
+                    {"type": "panel", "name": "p", "graders": [JUDGE, {**JUDGE, "name": "b", "model": "lap:b"}]},
+                ]
+            },
+            "testing_criteria[1].graders[1].model",
+            "provider 'lap' is not configured",
+        ),
         ({"extra_body": {"colour": "red"}}, "colour", "not a known field"),
     ],
 )
@@ -114,6 +129,12 @@ def test_what_is_wrong_with_an_eval_is_said(world: World, changes: dict[str, Any
     if param is not None:
         assert caught.value.param == param
     assert world.client.evals.list().data == []
+
+
+@pytest.mark.parametrize("model", ["lab:new", "gpt-4o-mini", "ft:gpt-4o:acme::1", "judge", "gemini:gemini-3", "openai:x:y"])
+def test_a_judge_that_somebody_may_have_is_taken(world: World, model: str) -> None:
+    """Configured providers, aliases, bare names, which are OpenAI's, and vendors whose key only `evaluate` may have."""
+    assert create(world.client, testing_criteria=[{**JUDGE, "model": model}]).testing_criteria[0].model == model
 
 
 def test_keys_are_checked_and_projects_kept_apart(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import openai
@@ -217,6 +218,11 @@ TEMPLATE = {"type": "template", "template": [{"role": "user", "content": "{{item
             "data_source.input_messages.item_reference",
             "item.no",
         ),
+        (
+            {"type": "completions", "source": CONTENT, "model": "lap:m", "input_messages": TEMPLATE},
+            "data_source.model",
+            "provider 'lap' is not configured",
+        ),
     ],
 )
 def test_what_is_wrong_with_a_run_is_said(world: World, source: dict[str, Any], param: str | None, message: str) -> None:
@@ -229,6 +235,24 @@ def test_what_is_wrong_with_a_run_is_said(world: World, source: dict[str, Any], 
         assert caught.value.param == param
     assert world.client.evals.runs.list(eval_id).data == []
     assert not [key for key in world.store.keys("*") if key.startswith((b"kn:ds", b"kn:run"))]
+
+
+def test_an_imported_eval_is_run_with_judges_that_are_there(world: World) -> None:
+    """An eval of elsewhere is kept whatever its judge is; a run of it is refused, naming the eval's field, without one."""
+    judge = {"type": "label_model", "name": "j", "labels": ["a"], "passing_labels": ["a"], "input": TEMPLATE["template"]}
+    for number, model in enumerate(("lap:judge-1", "gpt-4o-mini")):
+        given = {"id": f"eval_{number}", "created_at": 1, "data_source_config": {"type": "custom", "item_schema": {}}}
+        body = {"source": "https://api.openai.com", "eval": {**given, "testing_criteria": [{**judge, "model": model}]}}
+        made: Any = world.client.post("/import/evals", body=body, cast_to=object)
+        start = partial(world.client.evals.runs.create, made["eval_id"], data_source={"type": "jsonl", "source": CONTENT})
+        if number:
+            assert start().status in {"queued", "in_progress"}
+        else:
+            with pytest.raises(
+                openai.BadRequestError, match="the eval's /testing_criteria/0/model: model 'lap:judge-1'"
+            ) as caught:
+                start()
+            assert caught.value.param == "testing_criteria[0].model"
 
 
 def test_a_budget_that_is_no_money_is_refused(world: World) -> None:
