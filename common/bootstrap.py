@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from common.coldstart import importing
 from common.crashpoints import arm
 from common.errors import InvalidInput, Misconfigured
+from common.store.probe import is_plain, ping
 
 if TYPE_CHECKING:
     import redis
@@ -36,7 +37,13 @@ class AsyncParts:
     """What an async function is made of."""
 
     settings: Settings
-    client: redis.asyncio.Redis
+
+    @cached_property
+    def client(self) -> redis.asyncio.Redis:
+        """The store's client. Importing its library takes longer than all that readiness needs."""
+        from common.store.connect import async_client
+
+        return async_client(self.settings)
 
     @cached_property
     def gateway(self) -> Gateway:
@@ -77,11 +84,17 @@ class AsyncParts:
 
     async def ready(self) -> dict[str, bool]:
         """Checks of ``/readyz``. Raises `StoreUnavailable`."""
+        if is_plain(self.settings.redis_url):
+            await ping(self.settings.redis_url, timeout_s=self.settings.redis_timeout_s)
+        else:
+            await self._ping_by_client()
+        return {"store": True}
+
+    async def _ping_by_client(self) -> None:
         from common.store.connect import store_errors
 
         with store_errors():
             await self.client.ping()
-        return {"store": True}
 
     async def authenticate(self, token: str) -> Caller | None:
         """Whose API key this is."""
@@ -142,10 +155,7 @@ class SyncParts:
 def async_parts(settings: Settings) -> AsyncParts:
     """Parts for `evaluate` and `completions`."""
     arm(settings.crash_at)
-    with importing():
-        from common.store.connect import async_client
-
-    return AsyncParts(settings, async_client(settings))
+    return AsyncParts(settings)
 
 
 def sync_parts(settings: Settings) -> SyncParts:
