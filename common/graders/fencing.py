@@ -26,19 +26,16 @@ _TWINS = {
 # Tokens by which open models' chat templates begin and end turns; some servers read them in a message's text as well.
 _ANGLED = re.compile(r"<(?=[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|(?:start|end)_of_turn>|</?SYS>>)", re.IGNORECASE)
 _SQUARE = re.compile(r"\[(?=/?INST\])", re.IGNORECASE)
+# These digits look like no letter of any alphabet: a marker in disguise holds them as they are, or wide.
+_PLAIN_DIGITS = "23456789"
+_ALL_BUT_PLAIN = bytes(set(range(256)) - set(_PLAIN_DIGITS.encode()))
+_WIDE_DIGITS = [(chr(ord(digit) + _WIDE), digit) for digit in _PLAIN_DIGITS]
+_WIDE_BEGINS = b"\xef"  # in UTF-8
 
 
 def _forms(char: str) -> str:
     """`char` as it is, capital, wide, and as letters of other alphabets that look like it."""
     return "".join((char, char.upper(), chr(ord(char) + _WIDE), chr(ord(char.upper()) + _WIDE), _TWINS.get(char, "")))
-
-
-# Every character that may pass for a digit of a marker, and the digit; none lies between the end of ASCII and that of Latin-1.
-_FORMS = [(form, digit) for digit in "0123456789abcdef" for form in dict.fromkeys(_forms(digit))]
-_FAR_FORMS = [(form, digit) for form, digit in _FORMS if not form.isascii()]
-_NEAR_FORMS = {ord(form): ord(digit) for form, digit in _FORMS if form.isascii()}
-_TO_DIGITS = bytes(_NEAR_FORMS.get(code, code) for code in range(256))
-_NO_DIGITS = bytes(set(range(256)) - set(_NEAR_FORMS))
 
 
 def fence(name: str, text: str, *, marker: str) -> str:
@@ -49,33 +46,38 @@ def fence(name: str, text: str, *, marker: str) -> str:
     can neither close its fence nor open another. A chat template's own tokens (``<|im_start|>``, ``[INST]``) get a blank behind
     their first character, so that they cannot end the turn.
     """
-    inside = well_formed(text)
-    if _may_hold(inside, marker):
+    inside, written = _written(text)
+    if _may_hold(inside, written, marker):
         inside = _alike(marker).sub("[removed]", inside)
-    inside = _SQUARE.sub("[ ", _ANGLED.sub("< ", inside))
+    if "<" in inside:
+        inside = _ANGLED.sub("< ", inside)
+    if "[" in inside:
+        inside = _SQUARE.sub("[ ", inside)
     return f'<data-{marker} name="{_UNSAFE_NAME.sub("_", name)}">\n{inside}\n</data-{marker}>'
 
 
-def _may_hold(text: str, marker: str) -> bool:
-    """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it."""
-    wanted = marker.encode()
-    return _digits(wanted) != wanted or wanted in _digits(_latin(text, marker))
-
-
-def _latin(text: str, marker: str) -> bytes:
-    """`text` in Latin-1: what looks like a digit of `marker` as that digit, without what has no byte there."""
+def _written(text: str) -> tuple[str, bytes]:
+    """`text`, well formed, and the same in UTF-8; encoded once, because that takes half a millisecond a megabyte."""
     try:
-        return text.encode("latin-1")
+        return text, text.encode()
     except UnicodeEncodeError:
-        for form, digit in _FAR_FORMS:
-            if digit in marker:
-                text = text.replace(form, digit)
-        return text.encode("latin-1", "ignore")
+        return (whole := well_formed(text)), whole.encode()
 
 
-def _digits(text: bytes) -> bytes:
-    """What is or looks like a hexadecimal digit in `text`, as that digit, and nothing else of it."""
-    return text.translate(_TO_DIGITS, _NO_DIGITS)
+def _may_hold(text: str, written: bytes, marker: str) -> bool:
+    """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it.
+
+    Only the plain digits are compared, whatever else stands between them left out of both. `written` is `text` in UTF-8.
+    """
+    if _WIDE_BEGINS in written:
+        for wide, digit in _WIDE_DIGITS:
+            text = text.replace(wide, digit)
+        written = text.encode()
+    return _plain_digits(marker.encode()) in _plain_digits(written)
+
+
+def _plain_digits(written: bytes) -> bytes:
+    return written.translate(None, _ALL_BUT_PLAIN)
 
 
 @lru_cache(maxsize=64)
