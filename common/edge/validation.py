@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache
+from math import isfinite
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import orjson
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic_core import from_json
 
 from common.errors import InvalidInput
@@ -23,6 +24,8 @@ _MAX_MESSAGE = 400
 _MAX_ECHO = 60
 _MAX_POINTER = 300
 _MAX_ERRORS = 100
+_LONG_BYTES = 64 * 1024
+_MANY_VALUES = 1_000
 _SHOULD = re.compile(r"^(?:Input should be|\w+ should have) ")
 
 
@@ -37,12 +40,13 @@ def parse(body: bytes, model: type[T], *, strict: bool = True) -> T:
     Raises:
         InvalidInput: with an RFC 6901 pointer of the field and what was expected there; long values are not echoed.
     """
-    if b"NaN" in body or b"Infinity" in body:
-        _refuse_what_json_lacks(body)
     try:
         valid: T = _adapter(model).validate_json(body, strict=strict)
     except ValidationError as error:
+        _refuse_what_json_lacks(body)
         raise invalid(error, body) from None
+    if len(body) < _LONG_BYTES or not _is_finite(valid):
+        _refuse_what_json_lacks(body)
     return valid
 
 
@@ -83,11 +87,34 @@ def _cached_adapter(model: Any) -> TypeAdapter[Any]:
 
 def _refuse_what_json_lacks(body: bytes) -> None:
     """RFC 8259 has no NaN and no Infinity; pydantic's parser lets them through, and no other reader would."""
+    if b"NaN" not in body and b"Infinity" not in body:
+        return
     try:
         orjson.loads(body)
     except orjson.JSONDecodeError as error:
         msg = f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise InvalidInput(msg, pointer="") from None
+
+
+def _is_finite(valid: object) -> bool:
+    """True where every number in `valid` is finite; False also where that would take longer to see than to read the bytes.
+
+    A long body is mostly one of long texts, of which pydantic leaves few values to look at.
+    """
+    values = [valid]
+    for value in values:  # which grows meanwhile
+        if isinstance(value, BaseModel):
+            values += vars(value).values()
+            values += (value.model_extra or {}).values()
+        elif isinstance(value, dict):
+            values += value.values()
+        elif isinstance(value, list | tuple):
+            values += value
+        elif not (value is None or isinstance(value, str | int) or (isinstance(value, float) and isfinite(value))):
+            return False
+        if len(values) > _MANY_VALUES:
+            return False
+    return True
 
 
 def invalid(error: ValidationError, body: bytes) -> InvalidInput:

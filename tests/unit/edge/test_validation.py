@@ -110,6 +110,17 @@ def test_the_word_nan_in_a_text_is_fine() -> None:
     assert parse(b'{"text": "NaN and Infinity"}', dict[str, str]) == {"text": "NaN and Infinity"}
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("long", [json.dumps("a" * 100_000), json.dumps([1] * 50_000)])
+@pytest.mark.parametrize("where", ['{"item": {"rows": %s, "x": [{"y": %s}]}', '{"sample": {"text": %s, "x": %s}'])
+def test_what_json_lacks_is_found_in_long_bodies_too(number: str, long: str, where: str) -> None:
+    """However long a body is, and of however many values, a number that JSON lacks is refused wherever any value may stand."""
+    graders = '"graders": [{"type": "string_check", "name": "a", "operation": "eq", "input": "", "reference": "NaN Infinity"}]'
+    body = f"{where}, {graders}}}"
+    assert "not valid JSON" in refusal(lambda: parse((body % (long, number)).encode(), EvaluationRequest)).message
+    assert parse((body % (long, "1.5")).encode(), EvaluationRequest).graders
+
+
 @pytest.mark.parametrize(
     ("content", "pointer", "said"),
     [
