@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from common.errors import PriceUnknown
 from common.gateway.cost import per_token, price_holds
-from common.providers.wire import microusd, text_of
+from common.providers.wire import microusd, text_of, utf8_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,7 +144,7 @@ def _most_prompt_tokens(request: CompletionRequest) -> int:
     """Not to be exceeded by any tokenizer: as many tokens as bytes."""
     tokens = _TOKENS_AROUND
     for message in request.messages:
-        tokens += _TOKENS_PER_MESSAGE + len(text_of(message.content).encode())
+        tokens += _TOKENS_PER_MESSAGE + utf8_length(text_of(message.content))
         if message.extra:
             tokens += len(repr(message.extra).encode())
         if isinstance(message.content, list):
