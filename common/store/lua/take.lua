@@ -11,12 +11,10 @@ local time = redis.call('TIME')
 local left = ARGV[3] == '' and -1 or math.max(0, ARGV[3] - time[1] * 1000 - math.floor(time[2] / 1000))
 local answer = {status, paused, 1, left}
 for at = 4, #ARGV do
-  if ARGV[3] == '' or redis.call('ZSCORE', KEYS[2], ARGV[at]) == ARGV[3] then
-    redis.call('ZREM', KEYS[4], ARGV[at])
-    answer[#answer + 1] = tonumber(ARGV[at])
-  end
+  if ARGV[3] == '' or redis.call('ZSCORE', KEYS[2], ARGV[at]) == ARGV[3] then answer[#answer + 1] = tonumber(ARGV[at]) end
 end
-if #answer > 4 and ARGV[3] ~= '' and tonumber(ARGV[3]) > tonumber(run[3] or 0) then
-  redis.call('HSET', KEYS[1], 'taken_lease', ARGV[3])
+if #answer > 4 then
+  redis.call('ZREM', KEYS[4], unpack(answer, 5))
+  if ARGV[3] ~= '' and tonumber(ARGV[3]) > tonumber(run[3] or 0) then redis.call('HSET', KEYS[1], 'taken_lease', ARGV[3]) end
 end
 return answer
