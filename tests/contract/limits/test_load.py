@@ -11,12 +11,11 @@ from common.limits import keys as limit_keys
 from common.limits.status import read_callers
 from common.schemas.config import GatewayConfig, ModelConfig
 from common.schemas.graders import StringCheckGrader
-from common.schemas.runs import RunPlan
 from common.settings import Settings
 from common.store import keys
 from common.store.connect import async_client
-from common.store.datasets import DatasetStore
 from common.store.runs import RunStore
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     import redis
@@ -29,17 +28,10 @@ CONFIG = "callers: {global: {rpm: 100, burst: 100, floor: 0.2, queue_age_from_s:
 
 def start_run(client: redis.Redis, *, age_s: float, issued: bool = True) -> str:
     """A run of one item that was leased, or created, `age_s` ago."""
-    runs = RunStore(client)
-    identity = runs.new_identity()
-    run_id, created_at = identity.id("run"), identity.created_at
-    with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
-        writer.write_object({"item": {}})
-        dataset = writer.finish(f"run:{run_id}")
-    identity: dict[str, Any] = {"run_id": run_id, "eval_id": "eval_1", "eval_version": 1, "name": "r"}
-    source: dict[str, Any] = {"dataset_id": dataset.dataset_id, "item_count": 1, "data_source": {}, "window_items": 4}
-    runs.create(RunPlan(**identity, **source, created_at=int(created_at - (0 if issued else age_s)), graders=[GRADER]))
+    created_at = int(RunStore(client).new_identity().created_at - (0 if issued else age_s))
+    run_id = new_run(client, 1, created_at=created_at).run_id
     if issued:
-        runs.issue(run_id, lease_s=Settings().lease_s - age_s, attempts=3)
+        RunStore(client).issue(run_id, lease_s=Settings().lease_s - age_s, attempts=3)
     return run_id
 
 

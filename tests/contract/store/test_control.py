@@ -25,6 +25,7 @@ from functions.aggregate.records import Records
 from functions.tasks.control.retrying import Retrier, check_retry
 from functions.tasks.runs.shares import Shares, batch_size
 from tests.support.judged import EXACT, QUALITY
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -208,7 +209,7 @@ class Judged:
     @classmethod
     def of(cls, client: redis.Redis, runs: RunStore, seed: int) -> Judged:
         results = ResultStore(client)
-        plan = _plan(runs)
+        plan = _plan(client, runs)
         return cls(client, runs, results, Records(runs, results, public_url=""), plan, random.Random(seed))
 
     def judge(self, items: Iterable[int], *, unscored: float) -> None:
@@ -242,7 +243,7 @@ class Judged:
 
     def again(self) -> Judged:
         """A run in which the results of this one are counted for the first time."""
-        other = Judged(self.client, self.runs, self.results, self.records, _plan(self.runs), self.dice)
+        other = Judged(self.client, self.runs, self.results, self.records, _plan(self.client, self.runs), self.dice)
         everything = range(self.plan.position_count)
         known = self.results.load(self.plan, everything)
         self.results.save(other.plan, known.samples, known.verdicts)
@@ -301,31 +302,21 @@ class Judged:
         return Verdict(name=grader.name, type=grader.type, score=score, passed=passed, calls=calls)
 
 
-def _plan(runs: RunStore) -> RunPlan:
-    identity = runs.new_identity()
-    made = []
-    for count, rest in ((ITEMS, {}), (CANARIES, {"sample": {"output_text": "x"}, "expected": {"quality": {"passed": True}}})):
-        with runs.datasets.writer(max_bytes=1 << 20) as writer:
-            for number in range(count):
-                writer.write_object({"item": {"n": number}, **rest})
-            made.append(writer.finish(f"test:{identity.suffix}").dataset_id)
-    plan = RunPlan(
-        run_id=identity.id("run"),
-        eval_id="eval_1",
-        eval_version=1,
-        name="r",
-        created_at=identity.created_at,
-        dataset_id=made[0],
-        item_count=ITEMS,
+def _plan(client: redis.Redis, runs: RunStore) -> RunPlan:
+    known = ({"item": {}, "sample": {"output_text": "x"}, "expected": {"quality": {"passed": True}}} for _ in range(CANARIES))
+    with runs.datasets.writer(max_bytes=1 << 20) as writer:
+        for line in known:
+            writer.write_object(line)
+        canaries = writer.finish("test")
+    return new_run(
+        client,
+        ITEMS,
         graders=GRADERS,
         target=Target(model="lab:target"),
-        data_source={},
         window_items=40,
-        canary_dataset_id=made[1],
+        canary_dataset_id=canaries.dataset_id,
         canary_count=CANARIES,
     )
-    runs.create(plan)
-    return plan
 
 
 @pytest.mark.parametrize("codes", [(), ("provider_timeout",)])

@@ -21,7 +21,7 @@ from common.store.results import ResultStore
 from common.store.runs import FoldItem, RunStore
 from functions.tasks.control.deletion import Deletion
 from functions.tasks.control.retention import Retention
-from tests.contract.store.conftest import GRADERS
+from tests.support.runs import CHECKS, new_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,7 +47,7 @@ class Place:
     def eval(self) -> EvalVersion:
         """Of two versions."""
         first = self.evals.create(
-            "E", graders=list(GRADERS), data_source_config={"type": "custom"}, metadata={}, project=self.project
+            "E", graders=list(CHECKS), data_source_config={"type": "custom"}, metadata={}, project=self.project
         )
         return self.evals.update(first.eval_id, name="F", project=self.project)
 
@@ -61,24 +61,16 @@ class Place:
 
     def run(self, eval_id: str, file: FileRecord, canaries: FileRecord | None = None, *, keep_days: int = 7) -> RunPlan:
         """A run half done, with every kind of key."""
-        identity = self.runs.new_identity()
-        plan = RunPlan(
-            run_id=identity.id("run"),
+        plan = new_run(
+            self.client,
+            self.files.datasets.info(file.dataset_id),
             eval_id=eval_id,
-            eval_version=1,
-            name="r",
-            created_at=identity.created_at,
-            dataset_id=file.dataset_id,
-            item_count=file.lines,
-            graders=list(GRADERS),
-            data_source={},
             window_items=_ITEMS,
             project=self.project,
             canary_dataset_id=canaries.dataset_id if canaries else None,
             canary_count=canaries.lines if canaries else 0,
             keep_days=keep_days,
         )
-        self.runs.create(plan)
         self._judge(plan)
         for scope in (f"run:{plan.run_id}",):
             self.client.hset(gateway.budget(scope), "spent", 1)
@@ -87,7 +79,7 @@ class Place:
 
     def _judge(self, plan: RunPlan) -> None:
         self.runs.issue(plan.run_id, lease_s=1, attempts=3)
-        scored = [Verdict(name=grader.name, type=grader.type, score=1.0, passed=True) for grader in GRADERS]
+        scored = [Verdict(name=grader.name, type=grader.type, score=1.0, passed=True) for grader in CHECKS]
         errored = [scored[0], Verdict(name="b", type="string_check", unscored=Unscored(code="x", message="y"))]
         failed = [scored[0], Verdict(name="b", type="string_check", score=0.0, passed=False)]
         for item, (verdicts, outcome) in enumerate([(scored, "pass"), (errored, "error"), (failed, "fail")]):
@@ -95,7 +87,7 @@ class Place:
             ResultStore(self.client).save(plan, {item: StoredSample(output_text="t")}, saved)
             scores = {number: verdict.score for number, verdict in enumerate(verdicts) if verdict.score is not None}
             passed = [number for number, verdict in enumerate(verdicts) if verdict.passed]
-            self.runs.fold(plan, [FoldItem(item, outcome, counters(GRADERS, None, verdicts), scores, passed)])  # type: ignore[arg-type]
+            self.runs.fold(plan, [FoldItem(item, outcome, counters(CHECKS, None, verdicts), scores, passed)])  # type: ignore[arg-type]
         last = plan.position_count - 1
         ResultStore(self.client).save(plan, {last: StoredSample(output_text="t")}, {(last, 0): scored[0]})
         DeadLetterStore(self.client).append({"code": "500"}, run_id=plan.run_id, items=[5])

@@ -11,10 +11,9 @@ from cli.main import outcome
 from common.gateway import cache_keys
 from common.schemas.evaluation import ModelCall, Verdict
 from common.schemas.graders import StringCheckGrader
-from common.schemas.runs import RunPlan, StoredSample
-from common.store.datasets import DatasetStore
+from common.schemas.runs import StoredSample
 from common.store.results import ResultStore
-from common.store.runs import RunStore
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,23 +32,7 @@ def _store(redis_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
 
 def judged(client: redis.Redis, *keys: str) -> None:
     """A run of three items, whose calls found or left these answers; the first is a target's."""
-    with DatasetStore(client).writer(max_bytes=1000) as writer:
-        for number in range(3):
-            writer.write_object({"item": {"n": number}})
-        dataset = writer.finish("run:run_1")
-    plan = RunPlan(
-        run_id="run_1",
-        eval_id="eval_1",
-        eval_version=1,
-        name="run",
-        created_at=1,
-        dataset_id=dataset.dataset_id,
-        item_count=3,
-        graders=[GRADER],
-        data_source={},
-        window_items=8,
-    )
-    RunStore(client).create(plan)
+    plan = new_run(client, 3, run_id="run_1", name="run", graders=[GRADER])
     calls = [ModelCall(model="lab:m", cache_key=key) for key in keys[1:]]
     verdict = Verdict(name="check", type="string_check", score=1.0, passed=True, calls=[*calls, ModelCall(model="lab:m")])
     ResultStore(client).save(plan, {0: StoredSample(model="lab:m", cache_key=keys[0])}, {(0, 0): verdict, (2, 0): verdict})

@@ -21,13 +21,12 @@ from common.schemas.caller import ANONYMOUS
 from common.schemas.config import ModelConfig
 from common.schemas.evaluation import Usage
 from common.schemas.graders import StringCheckGrader
-from common.schemas.runs import RunPlan
 from common.settings import Settings
 from common.store.connect import async_client, sync_client
-from common.store.datasets import DatasetStore
 from common.store.deadletters import DeadLetterStore
 from common.store.runs import RunStore
 from functions.health.handler import Handler
+from tests.support.runs import new_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,17 +87,8 @@ async def call(settings: Settings, *outcomes: Outcome, close: bool = True) -> No
 
 
 def start_run(client: redis.Redis, items: int) -> str:
-    runs = RunStore(client)
-    identity = runs.new_identity()
-    run_id, created_at = identity.id("run"), identity.created_at
-    with DatasetStore(client).writer(max_bytes=1 << 20) as writer:
-        for number in range(items):
-            writer.write_object({"item": {"n": number}})
-        dataset = writer.finish(f"run:{run_id}")
-    identity = {"run_id": run_id, "eval_id": "eval_1", "eval_version": 1, "name": "r", "created_at": created_at}
-    source = {"dataset_id": dataset.dataset_id, "item_count": items, "data_source": {}, "window_items": 4}
-    runs.create(RunPlan(**identity, **source, graders=[GRADER]))
-    runs.issue(run_id, lease_s=60, attempts=3)
+    run_id = new_run(client, items, window_items=4).run_id
+    RunStore(client).issue(run_id, lease_s=60, attempts=3)
     return run_id
 
 
