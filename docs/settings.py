@@ -28,7 +28,7 @@ SETTINGS = {
         "Items that an event of a run carries at most, up to 50; 0: by the run's size. Fixed when the run starts.",
     ),
     "KNUDGE_LEASE_S": ("lease_s", "How long an item may be under way before it is issued again."),
-    "KNUDGE_OVERTAKEN_S": ("overtaken_s", "An event of a run that others overtake by so much is taken for lost."),
+    "KNUDGE_OVERTAKEN_S": ("overtaken_s", "An event of a run that others overtake by so much is taken for lost; 0: never."),
     "KNUDGE_ITEM_ATTEMPTS": ("item_attempts", "How often an item is issued before it is given up as unscored."),
     "KNUDGE_RUN_DEADLINE_S": ("run_deadline_s", "How long a run may take that does not say ([runs](runs.md#deadlines))."),
     "KNUDGE_RUN_KEEP_DAYS": (

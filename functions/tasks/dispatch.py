@@ -50,7 +50,7 @@ class PublishSoon(Protocol):
 class Leasing:
     """How long an item may be under way (seconds), how often it is tried, and how long a run may take that does not say.
 
-    ``overtaken_s``: an event is taken for lost when one that was sent so much later has come through.
+    ``overtaken_s``: an event is taken for lost when one that was sent so much later has come through; 0: never.
     """
 
     lease_s: float
@@ -142,7 +142,7 @@ class Dispatcher:
             attempts=leasing.attempts,
             window=window,
             deadline_s=deadline_s,
-            overtaken_s=leasing.overtaken_s,
+            overtaken_s=leasing.overtaken_s or None,
             trace_id=trace.trace_id(trace.child_of(traceparent)),
         )
         return issue, window
