@@ -18,6 +18,7 @@ FOLDER = Path(__file__).resolve().parent
 PAGES = (
     "api",
     "architecture",
+    "capacity",
     "compare",
     "configuration",
     "events",

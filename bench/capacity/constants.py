@@ -134,4 +134,4 @@ def measured(constants: Constants, figures: Mapping[str, float]) -> Constants:
 def _shown(value: Cost | float) -> str:
     if isinstance(value, Cost):
         return " + ".join(f"{amount:g}/{name}" for name, amount in asdict(value).items() if amount)
-    return f"{value:,g}"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"

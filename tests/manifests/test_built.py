@@ -14,6 +14,7 @@ import yaml
 
 from common.schemas.events import EVALUATION_COMPLETED, EVALUATION_REQUESTED, PING, RUN_ADVANCE
 from common.settings import FUNCTIONS, Settings
+from functions.tasks.dispatch import MAX_ITEMS
 from tests.manifests.kustomize import KNATIVE, Manifest, build, container_of, env_of, of_kind, pod_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ WORKLOADS = ("Service", "Deployment", "StatefulSet")
 ELSEWHERE = {"kafka-broker-config"}  # installed with Knative's Kafka broker
 SECRETS = {"knudge-redis", "knudge-providers"}  # made by whoever deploys, never committed
 PROBE_THREADS = 2
+SHARE = 0.7  # of a target, at which pods are added
+CALLS_IN_FLIGHT = 1000  # that one process of evaluate was measured with (docs/deploy.md)
+MIB_EACH = {"evaluate": 10, "completions": 7.2}  # of a request with 1 MiB of text, at most
+MIB_IDLE = 80
 
 
 @cache
@@ -166,6 +171,20 @@ def test_one_pod_holds_what_it_is_given(built: tuple[Manifest, ...]) -> None:
             assert Settings.from_env(env).max_concurrency == pod["containerConcurrency"], name
 
 
+def test_a_pod_has_memory_for_what_it_holds(built: tuple[Manifest, ...]) -> None:
+    """As many requests of 1 MB as a pod is sent at once fit its limit; so does what it has when idle its request."""
+    services = of_kind(built, SERVICE)
+    for name, each_mib in MIB_EACH.items():
+        resources = container_of(services[name])["resources"]
+        held = pod_of(services[name])["containerConcurrency"]
+        assert MIB_IDLE + held * each_mib <= _mib(resources["limits"]["memory"]), name
+        assert _mib(resources["requests"]["memory"]) >= MIB_IDLE, name
+
+
+def _mib(quantity: str) -> int:
+    return int(quantity[:-2]) * {"Mi": 1, "Gi": 1024}[quantity[-2:]]
+
+
 def test_scaling(overlay: tuple[Manifest, ...]) -> None:
     """Bounds are in order, a target stays within what one pod holds, and evaluate scales on concurrency from zero."""
     for service in of_kind(overlay, SERVICE).values():
@@ -247,7 +266,8 @@ def test_production(production: tuple[Manifest, ...]) -> None:
         assert services[name]["metadata"]["annotations"]["networking.knative.dev/http-protocol"] == "redirected"
         assert services[name]["spec"]["template"]["metadata"]["annotations"]["autoscaling.knative.dev/min-scale"] == "1"
     scaling = services["evaluate"]["spec"]["template"]["metadata"]["annotations"]
-    assert scaling["autoscaling.knative.dev/target"] == "40"
+    aimed_at = float(scaling["autoscaling.knative.dev/target"]) * SHARE
+    assert aimed_at * MAX_ITEMS <= CALLS_IN_FLIGHT
 
 
 def test_the_store_component_keeps_its_data(tmp_path: Path) -> None:

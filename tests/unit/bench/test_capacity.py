@@ -102,6 +102,16 @@ def test_one_run_ends_where_a_score_vector_does() -> None:
     assert simulate(ALL["100m"], KNOWN_NOW).ends
 
 
+def test_the_worked_example_comes_out_as_the_page_says() -> None:
+    """Two million rows with two judges, a wider window and a lower target: the provider's limit is what is left."""
+    pods = replace(ALL["1m"].evaluate, target=14 * 0.7)
+    mine = Scenario("", "", 2_000_000, 2, 1.5, 300_000, 8_000, row_bytes=2_000, evaluate=pods, aggregate=ALL["1m"].aggregate)
+    found = simulate(mine, KNOWN_NOW)
+    assert duration(found.wall_s) == "14 min"
+    assert found.system.bottleneck()[0] == "model's limit"
+    assert found.system.utilisation()["redis"] == pytest.approx(0.44, abs=0.01)
+
+
 def test_twice_the_items_are_twice_the_redis() -> None:
     """Commands, bytes and events grow with the items; time too, but for the start."""
     once, twice = (simulate(local("", "", items), KNOWN_NOW) for items in (100_000, 200_000))
