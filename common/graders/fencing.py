@@ -26,16 +26,35 @@ _TWINS = {
 # Tokens by which open models' chat templates begin and end turns; some servers read them in a message's text as well.
 _ANGLED = re.compile(r"<(?=[|\uff5c][^<>|\uff5c\n]{1,60}[|\uff5c]>|(?:start|end)_of_turn>|</?SYS>>)", re.IGNORECASE)
 _SQUARE = re.compile(r"\[(?=/?INST\])", re.IGNORECASE)
-# These digits look like no letter of any alphabet: a marker in disguise holds them as they are, or wide.
-_PLAIN_DIGITS = "23456789"
-_ALL_BUT_PLAIN = bytes(set(range(256)) - set(_PLAIN_DIGITS.encode()))
-_WIDE_DIGITS = [(chr(ord(digit) + _WIDE), digit) for digit in _PLAIN_DIGITS]
-_WIDE_BEGINS = b"\xef"  # in UTF-8
 
 
 def _forms(char: str) -> str:
     """`char` as it is, capital, wide, and as letters of other alphabets that look like it."""
     return "".join((char, char.upper(), chr(ord(char) + _WIDE), chr(ord(char.upper()) + _WIDE), _TWINS.get(char, "")))
+
+
+class _Look:
+    """Some of a marker's digits, and how what is or looks like one of them is read as that digit, and nothing else is read."""
+
+    def __init__(self, digits: str) -> None:
+        forms = [(form, digit) for digit in digits for form in dict.fromkeys(_forms(digit))]
+        near = {ord(form): ord(digit) for form, digit in forms if form.isascii()}
+        self._far = [(form, digit) for form, digit in forms if not form.isascii()]
+        self._far_begin = {form.encode()[:1] for form, _ in self._far}
+        self._digits = bytes(near.get(code, code) for code in range(256))
+        self._others = bytes(set(range(256)) - set(near))
+
+    def read(self, text: str, written: bytes) -> bytes:
+        """The digits in `text`, which is `written` in UTF-8."""
+        if any(begin in written for begin in self._far_begin):
+            for form, digit in self._far:
+                text = text.replace(form, digit)
+            written = text.encode()
+        return written.translate(self._digits, self._others)
+
+
+_HEX = "0123456789abcdef"
+_LOOKS = (_Look("23456789"), _Look(_HEX))  # a quick one first: these look like no letter of any alphabet
 
 
 def fence(name: str, text: str, *, marker: str) -> str:
@@ -65,19 +84,10 @@ def _written(text: str) -> tuple[str, bytes]:
 
 
 def _may_hold(text: str, written: bytes, marker: str) -> bool:
-    """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it.
-
-    Only the plain digits are compared, whatever else stands between them left out of both. `written` is `text` in UTF-8.
-    """
-    if _WIDE_BEGINS in written:
-        for wide, digit in _WIDE_DIGITS:
-            text = text.replace(wide, digit)
-        written = text.encode()
-    return _plain_digits(marker.encode()) in _plain_digits(written)
-
-
-def _plain_digits(written: bytes) -> bytes:
-    return written.translate(None, _ALL_BUT_PLAIN)
+    """False only where `_alike` finds nothing: its pattern takes 2 ms to compile, and hardly any text needs it."""
+    if not set(marker) <= set(_HEX):
+        return True
+    return all(look.read(marker, marker.encode()) in look.read(text, written) for look in _LOOKS)
 
 
 @lru_cache(maxsize=64)

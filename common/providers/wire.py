@@ -144,8 +144,8 @@ def text_of(content: object) -> str:
 def utf8_length(text: str) -> int:
     """Bytes of `text` in UTF-8, half a character as three.
 
-    orjson leaves the encoding with the string. `encode` finds it there, and so does whoever writes the same string as JSON next:
-    of a megabyte, that saves half a millisecond.
+    orjson leaves the encoding with the string, for `encode` and for whoever writes the same string as JSON next. Of a megabyte,
+    that saves half a millisecond.
     """
     if text.isascii():
         return len(text)
