@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+from common.store.scores import MAX_ITEMS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -96,7 +98,7 @@ class Constants:
         default=0.99, metadata=_said("share of a model's limit that the gateway uses", "`common/gateway/admission.py`")
     )
     most_items: int = field(
-        default=1 << 26, metadata=_said("items of one run", "a string of Redis holds 512 MiB, a score takes 8 bytes")
+        default=MAX_ITEMS, metadata=_said("items of one run", "`common/store/scores.py`: scores are one string of Redis")
     )
 
     def table(self) -> list[tuple[str, str, str, str]]:

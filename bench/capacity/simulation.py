@@ -54,7 +54,10 @@ class Scaler:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run takes. ``system`` is its steady state; ``pod_s`` has the minute until pods go; ``ends`` False: it cannot."""
+    """What a run takes. ``system`` is its steady state; ``pod_s`` has the minute until pods go.
+
+    ``ends`` False: it is refused.
+    """
 
     scenario: Scenario
     system: System

@@ -37,7 +37,7 @@ def _outcome(found: Outcome) -> list[str]:
     return [
         found.scenario.name,
         str(system.event_items),
-        duration(found.wall_s) if found.ends else f"stops ({duration(found.wall_s)})",
+        duration(found.wall_s) if found.ends else f"refused ({duration(found.wall_s)})",
         f"{system.items_per_s:,.0f}",
         f"{system.evaluate_pods}, {system.aggregate_pods}",
         ", ".join(amount(found.pod_s[function]) for function in ("evaluate", "aggregate", "tasks")),

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
     from common.schemas.runs import RunPlan
 
+# A string has at most 512 MiB unless the server is told otherwise (https://valkey.io/topics/strings/): 67,108,864 scores, of
+# which canaries get what is left over.
+MAX_ITEMS = 67_000_000
+
 
 class ScoreStore:
     """Reads score vectors. A million items are 8 MB a grader."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from common.errors import InvalidInput, Overloaded
-from common.settings import Settings
+from common.schemas.canaries import MAX_CANARIES
+from common.settings import MIB, Settings
 from common.store.connect import sync_client
 from common.store.datasets import Dataset, DatasetStore
+from common.store.scores import MAX_ITEMS
 from functions.tasks.evals.itemschema import ItemSchema
 from functions.tasks.runs.rows import check_rows
 
@@ -54,6 +56,13 @@ def test_too_many_rows_take_several_requests(datasets: DatasetStore) -> None:
         except Overloaded as error:
             seen.append(error.message.partition(" ")[0])
     assert seen == ["1", "257", "513", "769"]
+
+
+def test_more_rows_than_a_run_can_count_are_refused(datasets: DatasetStore) -> None:
+    """A file whose scores do not fit one string of the store is refused before any row is looked at."""
+    assert 8 * (MAX_ITEMS + MAX_CANARIES) <= 512 * MIB
+    with pytest.raises(InvalidInput, match="at most 67000000"):
+        check(Dataset("ds_1", MAX_ITEMS + 1, 1 << 33), datasets)
 
 
 def test_wrong_row_is_named(datasets: DatasetStore) -> None:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from common.errors import Overloaded
+from common.errors import InvalidInput, Overloaded
 from common.store.datasets import json_of
+from common.store.scores import MAX_ITEMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,9 +34,12 @@ def check_rows(
     """See that every row fits; `pointer` is where the request names the file. A row that was seen is not looked at again.
 
     Raises:
-        InvalidInput: naming the first row that does not fit, the field, and what was expected there.
+        InvalidInput: naming the first row that does not fit, the field, and what was expected there; or more rows than a run
+            can count.
         Overloaded: the time was too short for so many rows; what was seen is noted, and the same request goes on from there.
     """
+    if dataset.lines > MAX_ITEMS:
+        raise InvalidInput(f"the file has {dataset.lines} rows, a run has at most {MAX_ITEMS}: make several", pointer=pointer)
     seen, until = datasets.fitting(dataset.dataset_id, schema.digest), clock() + within_s
     if seen >= dataset.lines:
         return
