@@ -252,7 +252,7 @@ def run_budget_microusd(metadata: Mapping[str, str]) -> int | None:
     if text is None:
         return None
     try:
-        usd = Decimal(text)
+        usd = Decimal(text.replace("_", "?"))  # Python's own digit groups would make 1_0 ten dollars
     except InvalidOperation:
         usd = Decimal(-1)
     if not usd.is_finite() or not 0 <= usd <= _BUDGET_MAX_USD:

@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 from common.edge.validation import validate
 from common.errors import InvalidInput
+from common.graders.passmarks import check_pass_mark
 from common.graders.registry import refuse
 from common.graders.template import check_templates
 from common.schemas.canaries import RUN_CANARIES
 from common.schemas.graders import Grader
-from common.schemas.runs import ForkOf, run_budget_microusd, run_deadline_s
+from common.schemas.runs import ForkOf
 from common.schemas.stopping import RUN_STOP
 from functions.tasks.control.retention import keep_days
 from functions.tasks.evals.versions import with_pass_mark
 from functions.tasks.runs.arrangement import stop_rule
+from functions.tasks.runs.metadata import check_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -114,8 +116,7 @@ def _metadata(body: RunFork, first: RunPlan) -> dict[str, str]:
             message = f"/metadata/{name}: a fork keeps that of its run; start a new run to change it"
             raise InvalidInput(message, pointer=f"/metadata/{name}")
     metadata = {**first.metadata, **given}
-    run_budget_microusd(metadata)
-    run_deadline_s(metadata)
+    check_metadata(metadata, given=given)
     return metadata
 
 
@@ -170,6 +171,7 @@ def _changed(judged: _Judged, changes: dict[str, Any], item_schema: dict[str, An
             raise InvalidInput(f"the {fixed} of a grader stays what it is in a fork", pointer=f"{pointer}/{fixed}")
     grader: Grader = with_pass_mark(validate(raw, Grader, pointer=pointer))  # type: ignore[arg-type]  # a union is a type to pydantic
     refuse(grader, pointer=pointer)
+    check_pass_mark(grader, pointer=pointer)
     check_templates(grader, item_schema=item_schema, pointer=pointer)
     return grader
 

@@ -9,10 +9,11 @@ from common.edge.validation import validate
 from common.errors import Conflict, NotFound
 from common.schemas.evals import TargetSamplingParams
 from common.schemas.imports import IMPORTED_FROM
-from common.schemas.runs import RunPlan, run_budget_microusd, run_deadline_s
+from common.schemas.runs import RunPlan
 from functions.tasks.control.retention import keep_days
 from functions.tasks.evals.itemschema import ItemSchema
 from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
+from functions.tasks.runs.metadata import RERUN_OF, check_metadata
 from functions.tasks.runs.rows import check_rows
 from functions.tasks.runs.starting import batch_items, window_items
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from common.store.idempotency import Identity
     from functions.tasks.runs.starting import RunMaker
 
-RERUN_OF = "knudge_rerun_of"
 _TITLE_LIMIT = 256
 _HOLDERS_ASKED = 50
 _FILES_AT_A_TIME = 500
@@ -51,8 +51,7 @@ class Rerunner:
         told, maker = body.manifest, self.maker
         version = self._version(told, project)
         metadata = _metadata(told, body.metadata)
-        run_budget_microusd(metadata)
-        run_deadline_s(metadata)
+        check_metadata(metadata, given=body.metadata or {})
         kept = keep_days(metadata, default=maker.keep_days)
         target = told.run.target
         if target is not None:

@@ -9,10 +9,11 @@ from common.errors import InvalidInput, NotFound, UnknownVariable, Unsupported
 from common.graders.template import check_templates, variables
 from common.schemas import evals as api
 from common.schemas.graders import InputMessage, ScoreModelGrader
-from common.schemas.runs import RunPlan, Target, run_budget_microusd, run_deadline_s
+from common.schemas.runs import RunPlan, Target
 from functions.tasks.control.retention import keep_days
 from functions.tasks.evals.itemschema import ItemSchema
 from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
+from functions.tasks.runs.metadata import check_metadata
 from functions.tasks.runs.rows import check_rows
 
 if TYPE_CHECKING:
@@ -58,8 +59,7 @@ class RunMaker:
             Unsupported: a data source that only OpenAI has.
         """
         metadata = body.metadata or {}
-        run_budget_microusd(metadata)
-        run_deadline_s(metadata)
+        check_metadata(metadata, given=metadata)
         kept = keep_days(metadata, default=self.keep_days)
         rule = stop_rule(metadata, version)
         source = body.data_source

@@ -302,6 +302,8 @@ def test_a_fork_is_made_once_under_a_key(world: World) -> None:
         ({"graders": {"equal": {"operation": "ne"}}, "metadata": {"knudge_stop": "x"}}, "metadata.knudge_stop"),
         ({"graderz": {}}, "graderz"),
         ({"judge": "lap:judge-1"}, "judge"),
+        ({"judge": "lab:j", "metadata": {"knudge_budget": "3"}}, "metadata.knudge_budget"),
+        ({"graders": {"quality": {"range": [0, 4]}}}, "graders.quality.pass_threshold"),
         ({"graders": {"quality": {"model": "lap:judge-1"}}}, "graders.quality.model"),
     ],
 )

@@ -255,12 +255,21 @@ def test_an_imported_eval_is_run_with_judges_that_are_there(world: World) -> Non
             assert caught.value.param == "testing_criteria[0].model"
 
 
-def test_a_budget_that_is_no_money_is_refused(world: World) -> None:
-    """A run whose metadata sets a budget nobody can reckon with is not begun."""
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("knudge_budget_usd", "a lot", "US dollars"),
+        ("knudge_budget_usd", "1_0", "US dollars"),
+        ("knudge_deadline_s", "0.5", "whole seconds"),
+        ("knudge_budget", "3", "known: knudge_budget_usd, knudge_canaries"),
+    ],
+)
+def test_metadata_that_asks_for_nothing_sensible_is_refused(world: World, name: str, text: str, message: str) -> None:
+    """A budget or deadline nobody can reckon with, or one that is misspelt, is told before anything is spent."""
     eval_id = make_eval(world)
-    with pytest.raises(openai.BadRequestError, match="US dollars") as caught:
-        start(world, eval_id, [RIGHT], metadata={"knudge_budget_usd": "a lot"})
-    assert caught.value.param == "metadata.knudge_budget_usd"
+    with pytest.raises(openai.BadRequestError, match=message) as caught:
+        start(world, eval_id, [RIGHT], metadata={name: text})
+    assert caught.value.param == f"metadata.{name}"
     assert world.client.evals.runs.list(eval_id).data == []
 
 
