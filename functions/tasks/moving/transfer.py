@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from common.store.files import FileStore
     from common.store.imports import ImportStore
     from common.store.results import Loaded, ResultStore
-    from common.store.runs import RunStore
+    from common.store.runs import RunState, RunStore
 
 _PAGE = 50
 _TITLE_LIMIT = 256
@@ -47,8 +47,7 @@ class Exporter:
         """
         snapshot, datasets = self.runs.snapshot_of(plan), self.runs.datasets
         state = snapshot.state
-        if not state.ended:
-            raise Conflict(f"only runs that have ended can be exported, this one is {state.status}")
+        _check_ended(state)
         return TransferRun(
             eval=self.evals.get(plan.eval_id, version=plan.eval_version, project=plan.project),
             plan=plan,
@@ -65,11 +64,16 @@ class Exporter:
         )
 
     def part(self, plan: RunPlan, part: str) -> Iterator[bytes]:
-        """``items`` and ``canaries`` byte for byte, ``samples`` and ``verdicts`` a line each; in bounded memory."""
+        """``items`` and ``canaries`` byte for byte, ``samples`` and ``verdicts`` a line each; in bounded memory.
+
+        Raises:
+            Conflict: the run has not ended, and has more samples and verdicts to come.
+        """
         if part == "items":
             return self.runs.datasets.content(plan.dataset_id)
         if part == "canaries":
             return iter(()) if plan.canary_dataset_id is None else self.runs.datasets.content(plan.canary_dataset_id)
+        _check_ended(self.runs.state(plan.run_id))
         return self._samples(plan) if part == "samples" else self._verdicts(plan)
 
     def _pages(self, plan: RunPlan) -> Iterator[tuple[list[int], Loaded]]:
@@ -94,6 +98,11 @@ class Exporter:
                     # A counted item always has verdicts. Breaking off is better than an export that only looks whole.
                     raise NotFound(f"run {plan.run_id} was deleted while it was read")
                 yield _line(TransferVerdicts.model_validate({"index": index, "outcome": told, "verdicts": found}))
+
+
+def _check_ended(state: RunState) -> None:
+    if not state.ended:
+        raise Conflict(f"only runs that have ended can be exported, this one is {state.status}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import tarfile
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 
 from cli.main import outcome
@@ -135,6 +136,9 @@ def test_only_what_has_ended_is_exported(world: World, tmp_path: Path, capsys: p
     world.store.hset(f"kn:run:{{{plan.run_id}}}:state", "status", "in_progress")
     assert _export(world, plan, tmp_path / "a.tar.gz") == 2
     assert "only runs that have ended" in capsys.readouterr().err
+    for part, status in (("items", 200), ("samples", 409), ("verdicts", 409)):
+        key = {"authorization": f"Bearer {world.client.api_key}"}
+        assert httpx.get(f"{world.url}/v1/export/runs/{plan.run_id}/{part}", headers=key).status_code == status
     world.client = world.new_client("other")
     assert _export(world, plan, tmp_path / "b.tar.gz") == 2
     assert list(tmp_path.iterdir()) == []
