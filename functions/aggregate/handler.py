@@ -103,7 +103,7 @@ class Handler:
     def results(self, request: Request) -> Response:
         """``GET /runs/{id}/results``."""
         query = parse_query(request.query, export.ResultsQuery)
-        plan = self._plan(request)
+        plan = self.records.present(request.params["run_id"], project=request.caller.project)
         form = export.negotiate(query, request.headers.get("accept", ""))
         headers = {**_PRIVATE, "vary": "accept"}
         if form == "json":

@@ -44,6 +44,15 @@ class Records:
             raise NotFound(f"no such run: {run_id}")
         return plan
 
+    def present(self, run_id: str, *, project: str) -> RunPlan:
+        """The same for what is read without the run's state: not even a plan asked for lately stands for a run deleted since.
+
+        One trip more. Raises `NotFound`.
+        """
+        plan = self.owned(run_id, project=project)
+        self._runs.state(run_id)
+        return plan
+
     def exists(self, run_id: str) -> bool:
         """False once the run was deleted. One trip."""
         try:

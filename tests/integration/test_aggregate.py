@@ -344,7 +344,7 @@ def test_a_refusing_broker_leaves_the_end_to_the_reconciler(
 def test_events_of_a_deleted_run_are_dropped(
     http: httpx.Client, broker: Broker, runs: RunStore, results: ResultStore, make_run: Callable[..., RunPlan]
 ) -> None:
-    """A run nobody knows, or knows no more, is acknowledged without counting anything."""
+    """A run nobody knows, or knows no more, is acknowledged without counting anything; none of its pages is there."""
     assert post(http, "run_nobody_knows", [0]).status_code == 202
     plan = make_run(3)
     judge(results, plan, range(3))
@@ -352,7 +352,8 @@ def test_events_of_a_deleted_run_are_dropped(
     runs.delete(plan.run_id)
     answer = post(http, plan.run_id, [1, 2])
     assert (answer.status_code, answer.content) == (202, b"")
-    assert http.get(f"/runs/{plan.run_id}").status_code == 404
+    for path in ("", "/results", "/results?format=csv", "/report", "/agreement?grader=quality&labels=item.n"):
+        assert http.get(f"/runs/{plan.run_id}{path}").status_code == 404
     assert completed_events(broker) == []
 
 

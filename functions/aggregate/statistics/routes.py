@@ -140,7 +140,7 @@ class Statistics:
     def _reading(self, request: Request, grader: str) -> Reading:
         from functions.aggregate.statistics.judged import Reading
 
-        plan = self.records.owned(request.params["run_id"], project=request.caller.project)
+        plan = self.records.present(request.params["run_id"], project=request.caller.project)
         return Reading.of(plan, grader, self.records, deadline_s=request.deadline_s, clock=self.clock)
 
     def _room(self, request: Request) -> AbstractContextManager[None]:
