@@ -16,7 +16,7 @@ _MIB = 1024 * 1024
 
 
 def sizes() -> dict[str, float]:
-    """Figures ``start_packages_mib``, ``start_code_mib``; prints the largest packages. What is locked for other systems is left out."""
+    """Figures ``start_packages_mib``, ``start_code_mib``; prints the largest. What is locked for other systems is left out."""
     names = re.findall(r"^([A-Za-z0-9._-]+)==", _LOCK.read_text(encoding="utf-8"), re.MULTILINE)
     found = {name: size for name in names if (size := _package(name))}
     code = sum(_size(path) for folder in _CODE for path in (ROOT / folder).rglob("*"))
