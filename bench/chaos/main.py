@@ -10,7 +10,7 @@ Figures, those of the synchronous broker with ``sync_`` before the name:
 * ``items`` went in, ``results`` came out; ``duplicates``, ``lost``: `bench.chaos.oracle.delivered`.
 * ``summary_mismatch``: fields of the run's summary that are not, to the last digit, what its raw results make.
 * ``calls_needless_share``, ``calls_repeated_share``: `bench.chaos.oracle.Account`, by the provider's own account.
-* ``cost_mismatch_microusd``: the run's cost against the provider's, for replies to processes that lived on to use them.
+* ``cost_mismatch_microusd``: the run's cost against the provider's, for replies that somebody lived to keep.
   ``cost_died_microusd`` and ``cost_malformed_microusd`` are what the provider charges besides: no result could come of it.
 * ``time_ratio``: with chaos to calm. ``seconds`` and ``calm_seconds`` are from the run's creation to its end. With
   ``--no-calm`` there is no calm run to compare with.

@@ -162,6 +162,9 @@ class Account:
     ``repeated_share`` counts every usable reply after the first one for the same item and grader. ``needless_share`` counts
     those after the first one whose process lived on: only these could have been avoided, since nobody has what a process
     received and did not live to keep.
+
+    ``kept_microusd`` is of replies to processes that lived on, and of the last one for an item and grader that has no other:
+    its process has died so soon after keeping it that the provider cannot know. ``died_microusd`` is of the rest of those.
     """
 
     needed: int
@@ -186,19 +189,23 @@ def account(calls: Sequence[Call], *, needed: int) -> Account:
         answered.add((item, grader))
         if outcome == "kept":
             kept.add((item, grader))
-    spent = {outcome: sum(_costs(calls, outcome)) for outcome in ("kept", "died", "malformed")}
+    last = {(item, grader): cost for item, grader, outcome, cost in _costs(calls) if outcome == "died"}
+    kept_in_time = sum(cost for pair, cost in last.items() if pair not in kept)
+    spent = Counter[str]()
+    for _, _, outcome, cost in _costs(calls):
+        spent[outcome] += cost
     return Account(
         needed=needed,
         outcomes=Counter(outcome for _, _, outcome, *_ in calls),
         repeated_share=repeated / needed if needed else math.nan,
         needless_share=needless / needed if needed else math.nan,
-        kept_microusd=spent["kept"],
-        died_microusd=spent["died"],
+        kept_microusd=spent["kept"] + kept_in_time,
+        died_microusd=spent["died"] - kept_in_time,
         malformed_microusd=spent["malformed"],
     )
 
 
-def _costs(calls: Sequence[Call], outcome: str) -> Iterator[int]:
-    for _, _, what, prompt_tokens, completion_tokens in calls:
-        if what == outcome:
-            yield prompt_tokens * INPUT_MICROUSD + completion_tokens * OUTPUT_MICROUSD
+def _costs(calls: Sequence[Call]) -> Iterator[tuple[str, str, str, int]]:
+    """(item, grader, outcome, micro-dollars) of each call."""
+    for item, grader, outcome, prompt_tokens, completion_tokens in calls:
+        yield item, grader, outcome, prompt_tokens * INPUT_MICROUSD + completion_tokens * OUTPUT_MICROUSD

@@ -105,6 +105,13 @@ def test_only_what_somebody_lived_to_use_is_needless() -> None:
     assert (paid.kept_microusd, paid.died_microusd, paid.malformed_microusd) == (42, 14, 14)
 
 
+def test_what_was_kept_just_before_a_death_is_paid_for() -> None:
+    """An item's only reply is the one that its result is made of, though its process was gone when the provider looked."""
+    calls = [("a", "x", "died", 10, 1), ("a", "x", "died", 20, 1), ("b", "x", "died", 10, 1), ("b", "x", "kept", 10, 1)]
+    paid = account(calls, needed=2)
+    assert (paid.kept_microusd, paid.died_microusd) == (24 + 14, 14 + 14)
+
+
 def test_a_call_says_whose_it_is() -> None:
     """Item and grader are read in the prompt; what does not say is nobody's."""
     assert identity(httpx.Request("POST", "http://x", json=CHAT).content) == ("item-7", "accuracy")
