@@ -109,11 +109,10 @@ class Handler:
             config = self.settings.gateway_config()
         except InvalidInput as error:
             return [], [], [error.message]
-        environ = self.settings.environ
-        providers = [
-            ProviderStatus(name=name, kind=p.kind, key=bool(environ.get(p.api_key_env)) if p.api_key_env else None)
-            for name, p in sorted(config.providers.items())
-        ]
+        environ, given = self.settings.environ, config.providers
+        keys = {name: bool(environ.get(p.api_key_env)) for name, p in given.items() if p.api_key_env}
+        seen = keys if any(keys.values()) else {}
+        providers = [ProviderStatus(name=name, kind=p.kind, key=seen.get(name)) for name, p in sorted(given.items())]
         return providers, sorted(config.models), []
 
     def _budgets_config(self) -> BudgetsConfig:

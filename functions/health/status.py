@@ -29,7 +29,10 @@ class StoreStatus(Model):
 
 
 class ProviderStatus(Model):
-    """A configured provider. ``key`` is False when the variable that should hold its key is empty, None if it needs none."""
+    """A configured provider. ``key`` is False when the variable that should hold its key is empty, None if it needs none.
+
+    It is None as well where no provider's key is to be seen: in a cluster only those functions have them that call models.
+    """
 
     name: str
     kind: str

@@ -225,13 +225,20 @@ def test_without_the_store_everything_is_down(settings: Settings) -> None:
 
 def test_a_wrong_configuration_needs_attention(settings: Settings, client: redis.Redis) -> None:
     """A configuration that cannot be read, or a provider without its key, is degraded with the reason."""
-    keyless = Settings(redis_url=settings.redis_url, config_path=settings.config_path)
+    keyless = replace(settings, environ={"OPENAI_API_KEY": "sk-not-to-be-shown"})
     assert page(Handler(keyless, client))[1]["reasons"] == ["the key of provider lab is not set"]
     assert settings.config_path is not None
     settings.config_path.write_text("models: 5")
     status, body = page(Handler(settings, client))
     assert (status, body["status"]) == (200, "degraded")
     assert "KNUDGE_CONFIG" in body["reasons"][0]
+
+
+def test_keys_that_are_elsewhere_are_not_missing(settings: Settings, client: redis.Redis) -> None:
+    """In a cluster the keys are only where models are called: there is nothing to be said about them, and nothing is wrong."""
+    status, body = page(Handler(replace(settings, environ={}), client))
+    assert (status, body["status"], body["reasons"]) == (200, "ok", [])
+    assert body["providers"] == [{"name": "lab", "kind": "openai", "key": None}]
 
 
 def test_a_store_that_may_lose_data_needs_attention(settings: Settings, client: redis.Redis) -> None:
