@@ -131,25 +131,27 @@ class Answer:
 
     async def _send(self, send: Send) -> None:
         out = self._outgoing
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in out.headers]
-        unread = not self._body.complete.is_set()
-        if unread:
-            headers.append((b"connection", b"close"))
         if not isinstance(out.body, bytes):
-            await send({"type": "http.response.start", "status": out.status, "headers": headers})
             await self._stream(out.body, send)
             return
-        if out.status not in _BODILESS:
-            headers.append((b"content-length", str(len(out.body)).encode()))
-        await send({"type": "http.response.start", "status": out.status, "headers": headers})
+        unread = not self._body.complete.is_set()
+        length = () if out.status in _BODILESS else ((b"content-length", str(len(out.body)).encode()),)
+        await send(self._head(*length))
         await send({"type": "http.response.body", "body": out.body, "more_body": unread})
         if unread:
             await self._body.linger()
             await send({"type": "http.response.body", "body": b""})
 
+    def _head(self, *more: tuple[bytes, bytes]) -> Message:
+        """Of the answer as it begins now: a connection with a body that nobody has read is of no more use."""
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in self._outgoing.headers]
+        if not self._body.complete.is_set():
+            headers.append((b"connection", b"close"))
+        return {"type": "http.response.start", "status": self._outgoing.status, "headers": [*headers, *more]}
+
     async def _stream(self, body: Iterator[bytes] | AsyncIterator[bytes], send: Send) -> None:
         """Send chunks until the end, or until the client hangs up: then the iterator is closed at once."""
-        pump = asyncio.create_task(_pump(body, send))
+        pump = asyncio.create_task(self._pump(body, send))
         watch = asyncio.create_task(self._body.hang_up())
         try:
             await asyncio.wait({pump, watch}, return_when=asyncio.FIRST_COMPLETED)
@@ -160,18 +162,26 @@ class Answer:
         if not pump.cancelled():
             pump.result()
 
+    async def _pump(self, body: Any, send: Send) -> None:
+        """The head goes with the first chunk where the body is still being read: it may have been read to its end by then."""
+        chunks = _chunks(body)
+        try:
+            first = b"" if self._body.complete.is_set() else await anext(chunks, b"")
+            await send(self._head())
+            if first:
+                await send({"type": "http.response.body", "body": first, "more_body": True})
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        finally:
+            if hasattr(chunks, "aclose"):
+                await chunks.aclose()
+        await send({"type": "http.response.body", "body": b""})
 
-async def _pump(body: Any, send: Send) -> None:
+
+def _chunks(body: Any) -> AsyncIterator[bytes]:
     if hasattr(body, "__aiter__"):
         chunks: AsyncIterator[bytes] = body
-    else:
-        from starlette.concurrency import iterate_in_threadpool
+        return chunks
+    from starlette.concurrency import iterate_in_threadpool
 
-        chunks = iterate_in_threadpool(body)
-    try:
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    finally:
-        if hasattr(chunks, "aclose"):
-            await chunks.aclose()
-    await send({"type": "http.response.body", "body": b""})
+    return iterate_in_threadpool(body)

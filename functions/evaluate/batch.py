@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def evaluate_lines(
     chunks: AsyncIterator[bytes], evaluate: Evaluate, *, take_turn: TakeTurn, concurrency: int, max_line_bytes: int
 ) -> AsyncIterator[bytes]:
-    """Result lines in the order they finish; ``line`` counts input lines from 1.
+    """Result lines in the order they finish, those of one moment together; ``line`` counts input lines from 1.
 
     The first line is the request that its caller's limits have let in; each further one waits for its turn under them, and
     the body is not read on meanwhile.
@@ -31,7 +31,7 @@ async def evaluate_lines(
     Reads on only while fewer than `concurrency` evaluations are under way. A line that is wrong, or fails, gives a line
     with an ``error`` and harms no other. Closing the iterator cancels what is under way.
     """
-    finished: asyncio.Queue[bytes | None] = asyncio.Queue()
+    finished: asyncio.Queue[bytes] = asyncio.Queue()  # b"" is the end
     slots = asyncio.Semaphore(concurrency)
 
     async def one(number: int, line: bytes) -> None:
@@ -65,15 +65,27 @@ async def evaluate_lines(
                 except KnudgeError as error:  # the body itself is wrong: what was started before still counts
                     finished.put_nowait(_error_line(None, error))
         finally:
-            finished.put_nowait(None)
+            finished.put_nowait(b"")
 
     reader = asyncio.create_task(read())
     try:
-        while (line := await finished.get()) is not None:
-            yield line
+        async for chunk in _together(finished):
+            yield chunk
         await reader
     finally:
         reader.cancel()
+
+
+async def _together(finished: asyncio.Queue[bytes]) -> AsyncIterator[bytes]:
+    """What has finished at a moment in one piece, until the end."""
+    is_over = False
+    while not is_over:
+        lines = [await finished.get()]
+        while not finished.empty():
+            lines.append(finished.get_nowait())
+        is_over = not lines[-1]
+        if any(lines):
+            yield b"".join(lines)
 
 
 async def _result_line(number: int, line: bytes, evaluate: Evaluate, *, max_line_bytes: int) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import httpx
 import openai
@@ -308,6 +310,19 @@ def test_a_batch_streams_a_result_for_every_line(served: str) -> None:
         found = {result["line"]: result for result in map(json.loads, response.iter_lines())}
     assert [found[1]["passed"], found[3]["passed"]] == [True, False]
     assert found[2]["error"]["pointer"] == "/graders"
+
+
+def test_batches_follow_each_other_on_one_connection(served: str) -> None:
+    """Whoever has read a batch's results sends the next batch on the same connection."""
+    connection = http.client.HTTPConnection(urlsplit(served).netloc, timeout=30)
+    body = "\n".join(json.dumps({**evaluation(), "graders": [EXACT]}) for _ in range(3))
+    sockets = []
+    for _ in range(2):
+        connection.request("POST", "/batch", body)
+        sockets.append(connection.sock)
+        assert len(connection.getresponse().read().splitlines()) == 3
+    assert sockets[0] is sockets[1]
+    connection.close()
 
 
 def test_a_broken_configuration_shows_in_readiness(redis_url: str, tmp_path: Path) -> None:

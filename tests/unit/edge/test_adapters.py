@@ -152,6 +152,23 @@ async def test_plain_iterators_stream_too() -> None:
     assert client.got[-1] == {"type": "http.response.body", "body": b""}
 
 
+@pytest.mark.parametrize(("reads", "connection"), [(2, None), (1, b"close")])
+async def test_a_stream_closes_the_connection_only_where_a_body_is_left(reads: int, connection: bytes | None) -> None:
+    """What an answer says of its connection is decided by its first chunk: by then most bodies have been read."""
+
+    def echoed(request: Request) -> Response:
+        async def lines() -> AsyncIterator[bytes]:
+            assert request.chunks is not None
+            yield b"".join([await anext(request.chunks) for _ in range(reads)])
+
+        return Response(body=lines())
+
+    client = Client(piece(b"a"), piece(b"b", more=False))
+    await client.call(function(echoed, streams_body=True), CHUNKED)
+    assert client.body == b"ab"[:reads]
+    assert dict(client.got[0]["headers"]).get(b"connection") == connection
+
+
 async def test_answers_without_content_have_no_length() -> None:
     """204 and 304 carry no Content-Length (RFC 9110 section 8.6)."""
     client = Client()
