@@ -25,12 +25,13 @@ from common.schemas.cloudevent import Event
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import httpx
+    import aiohttp
 
     Outcomes = Callable[[Sequence[tuple[Event, str]]], None]
 
 _ATTEMPTS = 3
 _RETRY_S = 0.05
+_SUCCESS = range(200, 300)
 _RETRIED = frozenset({429, 503})
 _CONNECT_S = 2.0
 _GRACE_S = 1.0
@@ -148,7 +149,7 @@ class _Loop:
         self._slots = asyncio.Semaphore(max_in_flight)
         self._queued = 0
         self._counting = threading.Condition()
-        self._client: httpx.AsyncClient | None = None
+        self._session: aiohttp.ClientSession | None = None
         self._thread = threading.Thread(target=self._run, name="events", daemon=True)
         self._thread.start()
 
@@ -190,36 +191,42 @@ class _Loop:
 
     async def _try(self, event: _Encoded) -> str:
         """``accepted`` or ``refused``. Lost connections and 429 and 503 are tried again, twice: events may come double."""
-        import httpx
+        import aiohttp
 
         reason: object = ""
         for attempt in range(_ATTEMPTS):
             if attempt:
                 await asyncio.sleep(_RETRY_S * 4**attempt * random.random())  # noqa: S311  # jitter, no secret
             try:
-                response = await self._http().post(self._url, content=event.body, headers=event.headers)
-            except (httpx.HTTPError, OSError, RuntimeError) as error:  # RuntimeError: no name lookups while the process ends
+                reason = await self._status(event)
+            except (aiohttp.ClientError, OSError, RuntimeError) as error:  # RuntimeError: no name lookups as the process ends
                 reason = type(error).__name__
                 continue
-            if response.is_success:
+            if reason in _SUCCESS:
                 return "accepted"
-            reason = response.status_code
-            if response.status_code not in _RETRIED:
+            if reason not in _RETRIED:
                 break
         log(
             "events.publish_refused", level=logging.WARNING, event_type=event.event.type, event_id=event.event.id, reason=reason
         )
         return "refused"
 
-    def _http(self) -> httpx.AsyncClient:
-        if self._client is None:
-            import httpx
-            from httpx_aiohttp import AiohttpTransport
+    async def _status(self, event: _Encoded) -> int:
+        """What the broker answers. Its body is read, so that the connection can be used again."""
+        async with self._http().post(self._url, data=event.body, headers=event.headers, allow_redirects=False) as response:
+            await response.read()
+            return response.status
 
-            limits = httpx.Limits(max_connections=self._max_in_flight, max_keepalive_connections=self._max_in_flight)
-            timeout = httpx.Timeout(None, connect=_CONNECT_S)
-            self._client = httpx.AsyncClient(transport=AiohttpTransport(limits=limits), timeout=timeout)
-        return self._client
+    def _http(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            import aiohttp
+
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._max_in_flight),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+            )
+        return self._session
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
@@ -245,8 +252,8 @@ class _Loop:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        if self._client is not None:
-            await self._client.aclose()
+        if self._session is not None:
+            await self._session.close()
         await self.loop.shutdown_default_executor()
 
 
