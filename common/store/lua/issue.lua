@@ -10,6 +10,7 @@
 --          {item, attempt, item, attempt, ...}, {item given up, ...}, their lease, {what became of each given up one's attempts, ...},
 --          the run's trace, {item that was overtaken, ...}}
 local OVERTAKEN_AT_MOST = 3 -- times in an item's life, each after twice the time; then its lease decides
+local SENT, TOLD, overtaken_ms = KEYS[5], KEYS[6], ARGV[6]
 local run = redis.call(
   'HMGET', KEYS[1], 'status', 'cursor', 'total', 'window', 'paused', 'retrying', 'generation', 'created_at', 'again_at',
   'taken_lease', 'counted_told'
@@ -28,7 +29,7 @@ local room = window - redis.call('ZCARD', KEYS[2]) + redis.call('ZCOUNT', KEYS[2
 local issued, given_up, histories, overtaken = {}, {}, {}, {}
 local function give(item, attempt)
   redis.call('ZADD', KEYS[2], expiry, item)
-  redis.call('ZADD', KEYS[5], expiry, item)
+  redis.call('ZADD', SENT, expiry, item)
   issued[#issued + 1] = tonumber(item)
   issued[#issued + 1] = attempt
 end
@@ -48,10 +49,10 @@ local expired = room > 0 and redis.call('ZRANGE', KEYS[2], '-inf', due, 'BYSCORE
 for _, item in ipairs(expired) do
   local attempt = redis.call('HINCRBY', KEYS[3], item, 1) + 1
   local past = history(item, attempt)
-  redis.call('ZREM', KEYS[6], item)
+  redis.call('ZREM', TOLD, item)
   if attempt > tonumber(ARGV[2]) then
     redis.call('ZADD', KEYS[2], expiry, item)
-    redis.call('ZREM', KEYS[5], item)
+    redis.call('ZREM', SENT, item)
     given_up[#given_up + 1] = tonumber(item)
     histories[#histories + 1] = past
   else
@@ -74,28 +75,28 @@ local function give_again(set, item, behind)
   local times = tonumber(redis.call('HGET', KEYS[3], item .. ':overtaken') or 0)
   if times >= OVERTAKEN_AT_MOST or tonumber(redis.call('ZSCORE', KEYS[2], item) or 0) <= now then
     redis.call('ZREM', set, item)
-  elseif behind >= ARGV[6] * 2 ^ times then
+  elseif behind >= overtaken_ms * 2 ^ times then
     redis.call('HINCRBY', KEYS[3], item .. ':overtaken', 1)
-    redis.call('ZREM', KEYS[6], item)
+    redis.call('ZREM', TOLD, item)
     give(item, 1 + (redis.call('HGET', KEYS[3], item) or 0))
     overtaken[#overtaken + 1] = tonumber(item)
   end
 end
 local function give_overtaken(set, newest)
-  local found = redis.call('ZRANGE', set, '-inf', string.format('%.0f', newest - ARGV[6]), 'BYSCORE', 'WITHSCORES')
+  local found = redis.call('ZRANGE', set, '-inf', string.format('%.0f', newest - overtaken_ms), 'BYSCORE', 'WITHSCORES')
   for at = 1, #found, 2 do give_again(set, found[at], newest - found[at + 1]) end
 end
 local function give_last(set, clock)
   local last = redis.call('ZRANGE', set, 0, 0, 'REV', 'WITHSCORES')
   if last[1] then give_again(set, last[1], clock - last[2]) end
 end
-if ARGV[6] ~= '' then
-  give_overtaken(KEYS[5], run[10] or 0)
-  give_overtaken(KEYS[6], run[11] or 0)
-  if #issued == 0 then give_last(KEYS[5], expiry) end
-  if redis.call('ZCARD', KEYS[5]) == 0 then give_last(KEYS[6], now) end
+if overtaken_ms ~= '' then
+  give_overtaken(SENT, run[10] or 0)
+  give_overtaken(TOLD, run[11] or 0)
+  if #issued == 0 then give_last(SENT, expiry) end
+  if redis.call('ZCARD', SENT) == 0 then give_last(TOLD, now) end
 end
-redis.call('HSET', KEYS[1], 'status', 'in_progress', 'cursor', math.min(cursor, total), 'share', window, 'overtaken_ms', ARGV[6])
+redis.call('HSET', KEYS[1], 'status', 'in_progress', 'cursor', math.min(cursor, total), 'share', window, 'overtaken_ms', overtaken_ms)
 redis.call('HSETNX', KEYS[1], 'started_at', time[1])
 redis.call('HDEL', KEYS[1], 'advance_pending')
 redis.call('HSETNX', KEYS[1], 'trace', ARGV[5])
