@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from common.coldstart import importing
 from common.crashpoints import arm
 from common.errors import InvalidInput, Misconfigured
-from common.store.probe import is_plain, ping
+from common.store.probe import is_plain, ping, ping_blocking
 
 if TYPE_CHECKING:
     import redis
@@ -124,15 +123,27 @@ class SyncParts:
     """What a Flask function is made of."""
 
     settings: Settings
-    client: redis.Redis
+
+    @cached_property
+    def client(self) -> redis.Redis:
+        """The store's client, as in `AsyncParts`."""
+        from common.store.connect import sync_client
+
+        return sync_client(self.settings)
 
     def ready(self) -> dict[str, bool]:
         """Checks of ``/readyz``. Raises `StoreUnavailable`."""
+        if is_plain(self.settings.redis_url):
+            ping_blocking(self.settings.redis_url, timeout_s=self.settings.redis_timeout_s)
+        else:
+            self._ping_by_client()
+        return {"store": True}
+
+    def _ping_by_client(self) -> None:
         from common.store.connect import store_errors
 
         with store_errors():
             self.client.ping()
-        return {"store": True}
 
     def authenticate(self, token: str) -> Caller | None:
         """Whose API key this is."""
@@ -161,7 +172,4 @@ def async_parts(settings: Settings) -> AsyncParts:
 def sync_parts(settings: Settings) -> SyncParts:
     """Parts for `tasks`, `aggregate` and `health`."""
     arm(settings.crash_at)
-    with importing():
-        from common.store.connect import sync_client
-
-    return SyncParts(settings, sync_client(settings))
+    return SyncParts(settings)
