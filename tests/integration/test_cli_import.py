@@ -118,7 +118,9 @@ def _openai(url: str) -> Iterator[openai.OpenAI]:
 
 def _verdicts(index: int) -> list[Verdict]:
     exact = Verdict(name="exact", type="string_check", score=float(index % 2), passed=index % 2 == 1)
-    call = ModelCall(model="openai:judge-1", usage=Usage(prompt_tokens=10, completion_tokens=2), cost_microusd=25, simulated=True)
+    call = ModelCall(
+        model="openai:judge-1", usage=Usage(prompt_tokens=10, completion_tokens=2), cost_microusd=25, simulated=True
+    )
     if index == 3:
         unscored = Unscored(code="malformed_reply", message="no verdict in it")
         return [exact, Verdict(name="quality", type="score_model", unscored=unscored, judge="openai:judge-1", calls=[call])]
