@@ -26,6 +26,7 @@ BENCHES = {
     "density": "1,000 evaluations in flight in one process: all answered, memory, lag of the event loop, beside Flask threads",
     "scenarios": "smoke, 100 x 1 MB a second, burst, cold start, brown-out, store restarts, duplicates, soak: passed or failed",
     "chaos": "a run while processes and the store are killed and events lost: results, costs and repeated calls by oracles",
+    "sharing": "single evaluations beside a bulk run, and the shares of two projects whose runs use one limit",
     "gateway": "shared limits, a dead provider, a budget, single flight, the cost of a call; --peers: beside other gateways",
 }
 

@@ -75,7 +75,7 @@ class Admission:
         if decision == b"no":
             raise _refusal(ticket, details[0].decode(), wait_ms / 1000, budget=details[1])
         if decision == b"later":
-            return Later(wait_ms / 1000, "budget" if details[0] == b"budget" else "concurrency")
+            return Later(wait_ms / 1000, details[0].decode())
         return _granted(ticket, wait_ms, details)
 
     async def settle(self, ticket: Ticket, outcome: Outcome) -> Settled:

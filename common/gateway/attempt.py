@@ -47,6 +47,11 @@ _FAILURES = (ProviderRateLimited, ProviderUnavailable, ProviderTimeout, Malforme
 _PROVIDER_WELL = frozenset(range(400, 500)) - {408, 429}
 _INTEREST_S = 0.3
 _POLL_JITTER = 0.5
+_TAKEN = {
+    "budget": "what is left of its budget is reserved",
+    "concurrency": "all its permits are in use",
+    "rate_limit": "other calls use up its limit",
+}
 _POLL_DOUBLINGS = 4
 
 
@@ -203,8 +208,9 @@ def _poll_s(ticket: Ticket, later: Later, polls: int, max_wait_s: float, rng: Ra
         # Whoever asks first after a call has given back gets what there is: the more that ask, the less often each of them.
         wait_s *= 2 ** min(polls, _POLL_DOUBLINGS)
     if wait_s > max_wait_s:
-        what = "what is left of its budget is reserved" if later.reason == "budget" else "all its permits are in use"
-        raise Overloaded(f"{ticket.model}: {what}", retry_after_s=wait_s, model=ticket.model, limit=later.reason)
+        raise Overloaded(
+            f"{ticket.model}: {_TAKEN[later.reason]}", retry_after_s=wait_s, model=ticket.model, limit=later.reason
+        )
     return wait_s
 
 

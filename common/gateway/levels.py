@@ -21,7 +21,7 @@ class ModelLevel:
     """A model's limits at one moment.
 
     ``in_flight`` calls hold a permit; always 0 for a model without a concurrency limit. The ``*_debt_s`` say how far ahead
-    the requests and tokens of a limit are taken: about as long would a new call wait. ``paused_s`` is how long the provider
+    the requests and tokens of a limit are taken, by bulk calls for two seconds at most. ``paused_s`` is how long the provider
     asked for a pause. All are 0 for an idle model.
     """
 

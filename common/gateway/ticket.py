@@ -69,7 +69,7 @@ class Later:
     """Not now: ask again after this many seconds."""
 
     wait_s: float
-    reason: Literal["concurrency", "budget"]
+    reason: Literal["concurrency", "budget", "rate_limit"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,9 @@
 -- than the bucket still gets through. Of the estimated tokens as many are taken as calls lately used of theirs. The pace is
 -- the slowest of what is configured, what the provider's headers say and, when nothing is configured, what its refusals taught.
 --
+-- Places of bulk calls are given out for the next moments only; who finds none asks again. So those who wait have nothing
+-- before those who come, and get calls in proportion to their number: projects, which have windows of one size, the same.
+--
 -- Urgent calls wait for each other only. What one takes, all others wait longer: those who ask later by the debts, those who
 -- have a place already by the sum of what urgent calls took, which they compare when they ask again. Whoever's turn was near
 -- goes all the same, so that a sudden flood of urgent calls may take a second's worth more than the pace.
@@ -41,6 +44,8 @@ local URGENT_FIRST = -1e13
 local GROWTH_MS, FORGET_MS = 60000, 600000
 -- Before anything is known: answers are seldom half as long as they may be.
 local FIRST_SHARE = 0.5
+-- How far ahead bulk calls have places, and when those without ask again: earlier, or there would be times without calls.
+local AHEAD_MS, AGAIN_MS = 2000, 1000
 local BUDGET_MS, QUEUE_MS, QUEUE_MAX_MS, SILENCE_MS = 25, 20, 500, 1000
 
 local time = redis.call("TIME")
@@ -105,6 +110,10 @@ elseif not urgent then
 end
 local wait = go_at - now
 if wait > longest_wait then return refuse(reason, wait) end
+if wait > AHEAD_MS and not urgent and not reserved then
+  leave_queue()
+  return {"later", math.ceil(math.max(AGAIN_MS, number(5) - now)), stored, "rate_limit"}
+end
 
 -- A reservation that nobody settled in time is taken as spent: the call may have been made.
 local function take_overdue(budget, reservations)
