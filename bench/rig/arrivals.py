@@ -153,8 +153,8 @@ class _Connection(asyncio.Protocol):
             self._reply.set_exception(exc or ConnectionError("the server closed the connection"))
             self._reply.exception()  # seen, whoever waits for it
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.told = self.told or (name.lower() == b"retry-after" and value.strip().isdigit())
+    def on_header(self, name: bytes, _value: bytes) -> None:
+        self.told = self.told or name.lower() == b"retry-after"
 
     def on_body(self, body: bytes) -> None:
         self.body += body

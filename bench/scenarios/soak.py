@@ -42,7 +42,7 @@ def play(minutes: float) -> Seen:
         scene.watch(runs.go_on, limit_s=(minutes + 2) * _MINUTE_S)
         answers, memory, memory_mib = load.answers(), list(scene.memory), scene.memory_max_mib()
     by_minute = _by_minute(answers)
-    growth = _growth_mib_per_h(memory)
+    growth = growth_mib_per_h(memory)
     found = outcome(answers)
     errors, shed_share = found.wrong + found.partly, found.refused / len(answers)
     for number, part in enumerate(by_minute, 1):
@@ -97,7 +97,7 @@ def _by_minute(answers: Sequence[Answer]) -> list[list[Answer]]:
     return minutes
 
 
-def _growth_mib_per_h(memory: Sequence[tuple[float, dict[str, float]]]) -> float:
+def growth_mib_per_h(memory: Sequence[tuple[float, dict[str, float]]]) -> float:
     """The slope of what the functions and the broker have together."""
     later = memory[int(len(memory) * _WARMING_UP) :]
     sums = [sum(mib for name, mib in programs.items() if name not in _NOT_COUNTED) for _, programs in later]
