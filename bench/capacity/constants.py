@@ -28,7 +28,7 @@ _PROGRAMS = {
     "broker": "local_broker_ms",
 }
 _LARGE = 50  # items of an event
-_USUAL = {"items": 1.0, "events": 1 / 16, "waves": 1 / 256, "calls": 0.0}  # an item of a large run, by default
+_USUAL = {"items": 1.0, "events": 1 / 32, "waves": 1 / 256, "calls": 0.0}  # a check of a large run, by default
 
 
 @dataclass(frozen=True, slots=True)

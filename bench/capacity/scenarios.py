@@ -17,7 +17,7 @@ _SCALING = "autoscaling.knative.dev/"
 _WIDE = 20_000
 _RPM = 600_000
 _M = 1_000_000
-_SIMULATOR_S = 0.02  # what the judge of ``bin/bench scale`` takes
+SIMULATOR_S = 0.02  # what the judge of ``bin/bench scale`` takes
 
 MOVES = {
     "tasks": "several runs at once: one process at a time issues a run's items; larger events",
@@ -63,7 +63,7 @@ def scenarios() -> tuple[Scenario, ...]:
 def local(key: str, name: str, items: int, *, evaluate: int = 1, judged: bool = False) -> Scenario:
     """A run of ``bin/bench scale`` on the two cores that its figures in the documentation come from."""
     pods: dict[str, Any] = {"evaluate": _always(evaluate), "aggregate": _always(1)}
-    return Scenario(key, name, items, calls=int(judged), latency_s=_SIMULATOR_S, cores=2, **pods)
+    return Scenario(key, name, items, calls=int(judged), latency_s=SIMULATOR_S, cores=2, **pods)
 
 
 def _always(count: int) -> Pods:

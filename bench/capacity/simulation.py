@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.capacity.system import System
+from bench.capacity.system import steady
 
 if TYPE_CHECKING:
     from bench.capacity.constants import Constants
-    from bench.capacity.system import Pods, Scenario
+    from bench.capacity.system import Pods, Scenario, System
 
 TICK_S = 2.0
 PANIC_S = 6.0  # a tenth of the stable window of 60 s: what the autoscaler looks at while it adds pods
@@ -79,7 +79,7 @@ def simulate(scenario: Scenario, constants: Constants) -> Outcome:
     now_s, left = scenario.items / constants.rows_per_s, float(scenario.items)
     while True:
         ready = [scaler.at(now_s) for scaler in scalers]
-        system = System(scenario, constants, *(max(1, count) for count in ready))
+        system = steady(scenario, constants, *(max(1, count) for count in ready))
         rate = system.items_per_s if all(ready) else 0.0
         for name, scaler in zip(FUNCTIONS[1:], scalers, strict=True):
             scaler.tick(now_s, system.requests_at(name) if rate else system.requests_first(name))

@@ -63,8 +63,10 @@ def checks(compared: Sequence[Compared]) -> Table:
     """Measured beside modelled."""
     header = [
         "items",
-        "judged",
+        "a judge's latency",
         "processes of `evaluate`",
+        "window",
+        "items an event",
         "measured",
         "modelled",
         "error",
@@ -74,8 +76,10 @@ def checks(compared: Sequence[Compared]) -> Table:
     rows = [
         [
             f"{each.measured.items:,}",
-            "yes" if each.measured.judged else "no",
+            f"{each.measured.latency_s:g} s" if each.measured.judged else "-",
             str(each.measured.evaluate),
+            f"{each.measured.window:,}",
+            str(each.event_items),
             f"{each.measured.seconds:.1f} s",
             f"{each.seconds:.1f} s",
             f"{each.error:+.0%}",

@@ -12,7 +12,7 @@ from bench.capacity.check import KNOWN, Measured, compare, measured_in
 from bench.capacity.constants import Constants, Cost, measured
 from bench.capacity.scenarios import MOVES, local, scenarios
 from bench.capacity.simulation import TICK_S, Scaler, simulate
-from bench.capacity.system import Pods, Scenario, System
+from bench.capacity.system import Pods, Scenario, System, steady
 from bench.capacity.text import amount, duration
 from bench.capacity.waves import going_round
 
@@ -52,11 +52,12 @@ def test_two_equal_stations_are_a_textbook_example() -> None:
 @pytest.mark.parametrize(
     ("scenario", "items"),
     [
-        (Scenario("", "", 100_000), 16),
+        (Scenario("", "", 100_000), 32),
+        (Scenario("", "", 100_000, calls=1), 16),
         (Scenario("", "", 100_000, batch=10), 10),
         (Scenario("", "", 100_000, window=20_000), 50),
         (Scenario("", "", 300), 1),
-        (Scenario("", "", 100_000, row_bytes=1_000_000), 3),
+        (Scenario("", "", 100_000, row_bytes=1_000_000), 4),
         (Scenario("", "", 100_000, window=20_000, runs=10), 50),
     ],
 )
@@ -94,6 +95,16 @@ def test_a_bottleneck_is_what_pays_to_double() -> None:
     twice = simulate(replace(ALL["100m_judged_rpm"], rpm=1_200_000), KNOWN_NOW)
     assert twice.system.items_per_s / 9_900 - 1 == pytest.approx(gain, abs=0.05)
     assert {simulate(each, KNOWN_NOW).system.bottleneck()[0] for each in scenarios()} <= set(MOVES)
+
+
+def test_slow_answers_come_back_in_heaps() -> None:
+    """A model slower than every station leaves a quarter of the window unused; a fast one, or none, keeps both halves apart."""
+    slow, fast = Scenario("", "", 100_000, calls=1, latency_s=10.0), Scenario("", "", 100_000, calls=1, latency_s=0.001)
+    assert steady(slow, KNOWN_NOW, 1, 1).together
+    assert not steady(fast, KNOWN_NOW, 1, 1).together
+    assert not steady(replace(slow, calls=0), KNOWN_NOW, 1, 1).together
+    under_way = steady(slow, KNOWN_NOW, 1, 1).items_per_s * 10.0
+    assert under_way == pytest.approx(375, rel=0.1)
 
 
 def test_one_run_ends_where_a_score_vector_does() -> None:
@@ -140,7 +151,7 @@ def test_measured_figures_replace_constants() -> None:
     assert fitted.evaluate_ms.item == pytest.approx(0.02)
     judged = measured(KNOWN_NOW, {f"event{of}_cpu_ms_evaluate_{n}": 1.0 + bool(of) for of in ("", "_model") for n in (1, 50)})
     assert judged.evaluate_ms.call == pytest.approx(1.0)
-    now = KNOWN_NOW.redis_ms.of(items=1, events=1 / 16, waves=1 / 256, calls=0)
+    now = KNOWN_NOW.redis_ms.of(items=1, events=1 / 32, waves=1 / 256, calls=0)
     halved = measured(KNOWN_NOW, {"cpu_ms_per_item_redis": now / 2, "bytes_per_result": 50.0})
     assert halved.redis_ms == KNOWN_NOW.redis_ms.scaled(0.5)
     assert halved.result_bytes == Cost(50.0, call=KNOWN_NOW.result_bytes.call)
@@ -159,6 +170,7 @@ def test_runs_are_found_in_a_benchs_figures() -> None:
     figures |= {"cpu_ms_per_item_1000": 0.4, "cpu_ms_per_item_10000": 0.3, "items_per_s_evaluate_2": 1000.0}
     figures |= {"model_seconds": 2.0, "model_items_per_s": 1000.0, "model_cpu_ms_per_item": 1.3}
     assert [each.name for each in measured_in(figures)] == ["1k", "10k", "10k_2", "2k_judged"]
+    assert Measured(20_000, 5.0, 0.3, judged=True, latency_s=1.0, window=2048).name == "20k_judged_1s_window_2048"
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(46.4, "46 s"), (700, "12 min"), (40_000, "11.1 h")])
