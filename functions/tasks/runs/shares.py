@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from common.errors import NotFound
+from common.graders.registry import waits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from common.store.runs import RunStore
 
 _LOOK_S = 2.0
-_EVENTS = 16  # that what is issued at once is to make, so that pods can share it
+_EVENTS = 16  # that what is issued at once is to make: pods share them, and a slow answer keeps few others waiting
+_EVENTS_OF_CHECKS = 8  # where nobody waits for an answer, an event costs as much as twenty items
 _PROJECTS_KEPT = 4096
 
 
@@ -60,4 +62,6 @@ def batch_size(plan: RunPlan, issued: int, *, window: int) -> int:
 
     Half a window is what is usually issued: less than that does not make the events smaller.
     """
-    return min(plan.batch_items, max(1, -(-max(issued, window // 2) // _EVENTS)))
+    asks = plan.target is not None or any(map(waits, plan.graders))
+    events = _EVENTS if asks else _EVENTS_OF_CHECKS
+    return min(plan.batch_items, max(1, -(-max(issued, window // 2) // events)))

@@ -189,8 +189,15 @@ def test_a_project_shares_one_window(runs: RunStore, control: RunControl, make_r
 
 def test_events_are_many_enough_for_many_pods(make_run: MakeRun) -> None:
     """What goes out at once makes some sixteen events; little that comes back does not make them tiny."""
-    plan = make_run().model_copy(update={"batch_items": 50})
+    plan = make_run(target=Target(model="lab:target")).model_copy(update={"batch_items": 50})
     assert [batch_size(plan, issued, window=512) for issued in (512, 256, 3)] == [32, 16, 16]
+    assert (batch_size(plan, 4, window=4), batch_size(plan, 5000, window=5000)) == (1, 50)
+
+
+def test_events_of_checks_are_larger(make_run: MakeRun) -> None:
+    """Where no model is asked, an event costs more than what it carries: there are half as many."""
+    plan = make_run().model_copy(update={"batch_items": 50})
+    assert [batch_size(plan, issued, window=512) for issued in (320, 256, 3)] == [40, 32, 32]
     assert (batch_size(plan, 4, window=4), batch_size(plan, 5000, window=5000)) == (1, 50)
 
 
