@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from common.schemas.config import GatewayConfig
     from common.settings import Settings
     from common.store.evaluations import RedisEvaluations
+    from common.store.scripts import ScriptRunner
     from common.store.verdicts import RedisRunReader
 
 _MARKER_BYTES = 6
@@ -45,11 +46,18 @@ class AsyncParts:
         return async_client(self.settings)
 
     @cached_property
+    def runner(self) -> ScriptRunner:
+        """What the way of an evaluation asks of the store goes through one, so that it shares trips."""
+        from common.store.scripts import ScriptRunner
+
+        return ScriptRunner(self.client)
+
+    @cached_property
     def gateway(self) -> Gateway:
         """The one road to a model, built on the first call: a pod that wakes up for a deterministic grader needs none."""
         from common.gateway.gateway import Gateway
 
-        return Gateway(self.config, self.client, settings=self.settings)
+        return Gateway(self.config, self.client, settings=self.settings, runner=self.runner)
 
     @cached_property
     def config(self) -> GatewayConfig:
@@ -79,7 +87,7 @@ class AsyncParts:
         """`common.ports.Evaluations`."""
         from common.store.evaluations import RedisEvaluations
 
-        return RedisEvaluations(self.client)
+        return RedisEvaluations(self.runner)
 
     async def ready(self) -> dict[str, bool]:
         """Checks of ``/readyz``. Raises `StoreUnavailable`."""

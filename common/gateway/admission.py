@@ -41,8 +41,10 @@ _COUNTERS_MS = 30 * 24 * 3_600_000
 class Admission:
     """The two scripts. Every method is one round trip, shared with whatever else is asked at the same moment."""
 
-    def __init__(self, redis: Redis, config: GatewayConfig, listeners: Sequence[Any] = ()) -> None:
-        self._runner = ScriptRunner(redis)
+    def __init__(
+        self, redis: Redis, config: GatewayConfig, listeners: Sequence[Any] = (), *, runner: ScriptRunner | None = None
+    ) -> None:
+        self._runner = runner or ScriptRunner(redis)
         self._config = config
         self._listeners = tuple(listeners)
         self._admit, self._settle = Script("admission.lua"), Script("settle.lua")

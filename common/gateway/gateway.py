@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from common.schemas.completion import Completion, CompletionRequest
     from common.schemas.config import GatewayConfig
     from common.settings import Settings
+    from common.store.scripts import ScriptRunner
 
 
 class Gateway:
@@ -54,6 +55,7 @@ class Gateway:
         sleep: Waits for a slot and between retries.
         rng: Jitter.
         listeners: pybreaker's ``CircuitBreakerListener``, told when this process sees a breaker change.
+        runner: Has what else this process asks of `redis` go in the same trips; None: the gateway's trips are its own.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Gateway:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rng: Random | None = None,
         listeners: Sequence[Any] = (),
+        runner: ScriptRunner | None = None,
     ) -> None:
         self._config = config
         self._settings = settings
@@ -73,7 +76,7 @@ class Gateway:
         self._providers: dict[str, Provider] = {}
         self._limits = Limits(config)
         self._retries: dict[str, RetryBudget] = {}
-        admission, chance = Admission(redis, config, listeners), rng or Random()  # noqa: S311 -- jitter
+        admission, chance = Admission(redis, config, listeners, runner=runner), rng or Random()  # noqa: S311 -- jitter
         self._around = Surroundings(admission, clock, sleep, chance, config.on_store_failure)
         self._cache = ResponseCache(config, self._around)
         self._catalogue = Catalogue(config, redis, self._provider, clock=clock)

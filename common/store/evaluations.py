@@ -14,14 +14,13 @@ import orjson
 from common.errors import Conflict, DeadlineExceeded
 from common.schemas.evaluation import Verdict
 from common.store import keys
-from common.store.scripts import Script, ScriptRunner
+from common.store.scripts import Script
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    import redis.asyncio
-
     from common.schemas.evaluation import EvaluationRequest
+    from common.store.scripts import ScriptRunner
 
 KEPT_S = 24 * 3600
 _POLL_S = (0.02, 0.5)  # first and longest wait between two looks
@@ -65,8 +64,8 @@ class HeldClaim:
 class RedisEvaluations:
     """Implements `common.ports.Evaluations`."""
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._runner = ScriptRunner(client)
+    def __init__(self, runner: ScriptRunner) -> None:
+        self._runner = runner
 
     @asynccontextmanager
     async def claim(self, request: EvaluationRequest, /, *, project: str, deadline_s: float) -> AsyncIterator[HeldClaim]:

@@ -16,6 +16,7 @@ from common.schemas.events import RunItems
 from common.schemas.runs import StoredSample
 from common.store import keys
 from common.store.evaluations import RedisEvaluations
+from common.store.scripts import ScriptRunner
 from common.store.verdicts import RedisRunReader
 
 if TYPE_CHECKING:
@@ -189,7 +190,7 @@ async def test_plans_kept_are_bounded(aclient: redis.asyncio.Redis, make_run: Ca
 
 async def test_the_same_evaluation_again_is_answered_from_the_store(aclient: redis.asyncio.Redis) -> None:
     """A repeated request finds the verdicts, a half-done one finds its half, and neither needs the claim any more."""
-    evaluations = RedisEvaluations(aclient)
+    evaluations = RedisEvaluations(ScriptRunner(aclient))
     async with evaluations.claim(request(), project="blue", deadline_s=soon()) as claim:
         assert claim.verdicts == {}
         await claim.save({1: PASS})
@@ -206,7 +207,7 @@ async def test_the_same_evaluation_again_is_answered_from_the_store(aclient: red
 
 async def test_an_id_belongs_to_one_request(aclient: redis.asyncio.Redis) -> None:
     """The same id with different contents is a conflict."""
-    evaluations = RedisEvaluations(aclient)
+    evaluations = RedisEvaluations(ScriptRunner(aclient))
     async with evaluations.claim(request(), project="blue", deadline_s=soon()):
         pass
     with pytest.raises(Conflict):
@@ -216,7 +217,7 @@ async def test_an_id_belongs_to_one_request(aclient: redis.asyncio.Redis) -> Non
 
 async def test_concurrent_equal_requests_pay_once(aclient: redis.asyncio.Redis) -> None:
     """Of ten equal requests at once, one judges and nine get its verdicts."""
-    evaluations, judged = RedisEvaluations(aclient), 0
+    evaluations, judged = RedisEvaluations(ScriptRunner(aclient)), 0
 
     async def one() -> dict[int, Verdict]:
         nonlocal judged
@@ -235,7 +236,7 @@ async def test_concurrent_equal_requests_pay_once(aclient: redis.asyncio.Redis) 
 
 async def test_waiting_ends_at_the_deadline_or_when_the_first_fails(aclient: redis.asyncio.Redis) -> None:
     """Who waits gives up at its own deadline; a first one that fails lets the next one judge."""
-    evaluations = RedisEvaluations(aclient)
+    evaluations = RedisEvaluations(ScriptRunner(aclient))
 
     async def first() -> None:
         async with evaluations.claim(request(), project="blue", deadline_s=soon()):
@@ -255,7 +256,7 @@ async def test_waiting_ends_at_the_deadline_or_when_the_first_fails(aclient: red
 
 async def test_projects_do_not_share_ids(aclient: redis.asyncio.Redis) -> None:
     """The same id in another project is another evaluation: neither a conflict nor an answer that is not theirs."""
-    evaluations = RedisEvaluations(aclient)
+    evaluations = RedisEvaluations(ScriptRunner(aclient))
     async with evaluations.claim(request(), project="blue", deadline_s=soon()) as claim:
         await claim.save({0: Verdict(name="a", type="string_check", score=1.0, passed=True)})
     async with evaluations.claim(request(item={"q": 2}), project="red", deadline_s=soon()) as other:
