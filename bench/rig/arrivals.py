@@ -32,6 +32,7 @@ _OK = 200
 _REFUSED = (429, 503)
 _LEAD_S = 0.2  # until the first one is due
 _GRACE_S = 2.0
+_KEPT_ALIVE_S = 1.0  # shorter than a server's own keep-alive, so that no request meets a connection being closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +129,12 @@ class _Connection(asyncio.Protocol):
         self._parser: Any = None
         self._reply: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.is_open = False
+        self._used_s = time.monotonic()
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether it may be used again."""
+        return self.is_open and time.monotonic() - self._used_s < _KEPT_ALIVE_S
 
     def ask(self, parts: Sequence[bytes]) -> asyncio.Future[None]:
         """Send; done when the answer is whole."""
@@ -160,7 +167,7 @@ class _Connection(asyncio.Protocol):
         self.body += body
 
     def on_message_complete(self) -> None:
-        self.status = self._parser.get_status_code()
+        self.status, self._used_s = self._parser.get_status_code(), time.monotonic()
         if not self._parser.should_keep_alive():
             self.close()
         if not self._reply.done():
@@ -205,8 +212,9 @@ class _Sender:
 
     async def _connection(self) -> _Connection:
         while self._idle:
-            if (connection := self._idle.pop()).is_open:
+            if (connection := self._idle.pop()).is_fresh:
                 return connection
+            connection.close()
         where = urlsplit(self._wanted.url)
         loop = asyncio.get_running_loop()
         _, made = await loop.create_connection(_Connection, where.hostname or "127.0.0.1", where.port or 80)
