@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.chaos.system import running
 from bench.rig.arrivals import begin
-from bench.rig.processes import cpu_ms, pss_mib
+from bench.rig.processes import pss_mib
 
 if TYPE_CHECKING:
     import signal
@@ -89,10 +89,6 @@ class Stage:
         """The most that all programs had together."""
         self.look()
         return max(sum(programs.values()) for _, programs in self.memory)
-
-    def cpu_ms(self) -> float:
-        """What all programs have used so far."""
-        return sum(cpu_ms(child.process.pid) for child in self.system.supervisor.children)
 
     def kill(self, name: str, number: signal.Signals) -> None:
         """Signal a program's whole group. It is started again by `watch`."""
