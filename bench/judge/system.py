@@ -13,6 +13,7 @@ import redis
 from bench.rig.homes import environment
 from bench.rig.programs import free_port, provider, running, url, valkey
 from common.store.apikeys import ApiKeyStore
+from local.manifests import read_wiring
 from local.programs import ROOT, Program
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def _evaluate(number: int, store: Program, config: Path, folder: Path, switches:
     name = "evaluate" if number == 1 else f"evaluate-{number}"
     home = folder / f"home-{name}"
     home.mkdir()
+    deployed = read_wiring().functions["evaluate"].env
     env = environment(
+        **{setting: value for setting, value in deployed.items() if setting.startswith("MALLOC_")},
         FUNCTION_SOURCE=str(ROOT / "functions" / "evaluate" / "main.py"),
         FUNCTION_TARGET="evaluate",
         HOME=str(home),
