@@ -8,7 +8,7 @@ In this order, in less than a minute:
 * ``interactive_model_ms``: a call to the model itself, median. The aim is busy <= 1.1 * idle + one model call.
 * ``fair_share_a``, ``fair_share_b``: of what was judged for the runs of two projects, from the moment when both were running.
   The run of project a has more items, and five seconds' lead. ``fair_share_late_b`` is that of the second half of the time.
-* ``bulk_use``: what was judged in that time / what the limit allows.
+* ``bulk_use``: calls that the model answered in that time / what the limit allows.
 """
 
 from __future__ import annotations
@@ -142,11 +142,11 @@ def _fair(system: System) -> dict[str, float]:
     runs.append(_project(system, "b").start(_ITEMS["b"]))
     _until(lambda: runs[1].done() > 0)
     seen = [[run.done() for run in runs]]
-    began_s = time.monotonic()
+    began_s, before = time.monotonic(), _calls(system)
     for half in (1, 2):
         time.sleep(began_s + half * _TOGETHER_S / 2 - time.monotonic())
         seen.append([run.done() for run in runs])
-    took_s = time.monotonic() - began_s
+    calls, took_s = _calls(system) - before, time.monotonic() - began_s
     for run in runs:
         run.cancel()
     a, b = (last - first for first, last in zip(seen[0], seen[2], strict=True))
@@ -155,13 +155,17 @@ def _fair(system: System) -> dict[str, float]:
         "fair_share_a": a / (a + b),
         "fair_share_b": b / (a + b),
         "fair_share_late_b": late_b / (late_a + late_b),
-        "bulk_use": (a + b) / (_PER_S * took_s),
+        "bulk_use": calls / (_PER_S * took_s),
     }
 
 
 def _line(number: int) -> dict[str, Any]:
     item = {"question": f"What is the number of this row, {number}?", "expected": str(number)}
     return {"item": item, "sample": {"output_text": str(number)}}
+
+
+def _calls(system: System) -> int:
+    return len(system.get("simulator", "/calls"))
 
 
 def _ask_model(system: System) -> float:

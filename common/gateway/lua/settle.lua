@@ -167,13 +167,6 @@ if token_ms > 0 and outcome == "success" and truth > 0 and estimate > 0 then
   share = share + SHARE_WEIGHT * (ratio - share)
   set("token_share", string.format("%.4f", math.max(SHARE_LEAST, share)))
 end
-if outcome == "unsent" and last_go > 0 then
-  if urgent then
-    set("urgent_last_go", moment(math.min(last_go, math.max(urgent_requests, urgent_tokens))))
-  else
-    set("last_go", moment(math.min(last_go, math.max(paid_requests, paid_tokens))))
-  end
-end
 if wait_ms > 0 then
   local blocked_until = now + wait_ms
   if blocked_until > number(3) then set("blocked_until", moment(blocked_until)) end

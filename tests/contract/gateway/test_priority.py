@@ -55,6 +55,15 @@ async def test_no_bulk_call_has_a_place_far_ahead(limits: Admission) -> None:
     assert all(answer.wait_s <= 2 for answer in answers)
 
 
+async def test_no_time_is_used_twice(limits: Admission) -> None:
+    """Places given back by a run that was cancelled are not given out before those who came after it."""
+    canceled, waiting = await backlog(limits, 10, rpm=600), await backlog(limits, 5, rpm=600)
+    for one in canceled:
+        await limits.settle(one, Outcome("unsent"))
+    newcomer = await admit(limits, ticket(urgent=False, rpm=600))
+    assert newcomer.wait_s == pytest.approx(waiting[-1].wait_s, abs=0.05)
+
+
 async def test_those_who_wait_make_room(limits: Admission) -> None:
     """A bulk call whose turn has come waits as much longer as urgent calls took meanwhile, and is told so once."""
     waiting = (await backlog(limits, 20, rpm=600))[-1]
