@@ -36,7 +36,8 @@ async def judged(request: EvaluationRequest) -> EvaluationResult:
 
 async def results(chunks: AsyncIterator[bytes], **options: Any) -> list[dict[str, Any]]:
     limits = {"concurrency": 4, "max_line_bytes": 10_000, "evaluate": judged, "take_turn": unmetered, **options}
-    return [orjson.loads(result) async for result in evaluate_lines(chunks, **limits)]
+    found = b"".join([chunk async for chunk in evaluate_lines(chunks, **limits)])
+    return [orjson.loads(result) for result in found.splitlines()]
 
 
 @given(st.integers(0, 20), st.integers(1, 400))
@@ -73,6 +74,16 @@ async def test_results_stream_before_the_body_ends() -> None:
         seen.append(orjson.loads(result)["line"])
         first_result.set()
     assert seen == [1, 2]
+
+
+async def test_results_of_one_moment_go_together() -> None:
+    """What finishes while nobody reads is sent in one piece, whole lines only."""
+    stream = evaluate_lines(
+        pieces(*(line(n) for n in range(3))), judged, take_turn=unmetered, concurrency=3, max_line_bytes=10_000
+    )
+    chunks = [chunk async for chunk in stream]
+    assert len(chunks) < 3
+    assert all(chunk.endswith(b"\n") for chunk in chunks)
 
 
 async def test_concurrency_is_bounded() -> None:
