@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _LINGER_S = 1.0
-_LINGER_BYTES = 4 * 1024 * 1024
+_LINGER_BYTES = 32 * 1024 * 1024  # gunicorn keeps "connection: close" to itself: what is read to its end needs none
 _BODILESS = frozenset({204, 304})
 
 
