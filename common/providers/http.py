@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,6 +18,7 @@ from common.providers.faults import from_exception, from_status
 from common.providers.rates import rate_hints
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 
     import aiohttp
@@ -113,7 +115,10 @@ class Http:
         """A 200, whose body is still to be read."""
         content = None if call.body is None else _encoded(call.body)
         method = "GET" if content is None else "POST"
-        response = await self._open().request(method, call.url, data=content, headers=call.headers, allow_redirects=False)
+        tls = self._tls if call.url.startswith("https:") else True
+        response = await self._open().request(
+            method, call.url, data=content, headers=call.headers, allow_redirects=False, ssl=tls
+        )
         if response.status != _OK:
             async with response:
                 raise await self._refusal(response, call)
@@ -137,15 +142,21 @@ class Http:
         """The error that a vendor reports within a 200, as OpenRouter does, or as an event of a stream."""
         return from_status(0, body, headers={}, model=call.model, secret=call.secret, now_s=self._now())
 
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        """Trusts whom the system, or the file that ``SSL_CERT_FILE`` names, trusts; an image may have none: then certifi's."""
+        import ssl
+
+        import certifi
+
+        return ssl.create_default_context(cafile=ssl.get_default_verify_paths().cafile or certifi.where())
+
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:
             import aiohttp
-            import httpx
 
-            # The certificates of certifi, or those that SSL_CERT_FILE names: an image may have none of its own.
-            tls = httpx.create_ssl_context()
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_S, ssl=tls),
+                connector=aiohttp.TCPConnector(limit=_MAX_CONNECTIONS, keepalive_timeout=_KEEPALIVE_S),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"user-agent": "knudge", "accept-encoding": "identity", "content-type": "application/json"},
                 timeout=aiohttp.ClientTimeout(),  # asyncio.timeout above bounds the whole exchange, these would only its parts
