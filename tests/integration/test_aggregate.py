@@ -269,9 +269,9 @@ def test_many_at_once_count_exactly(
 def test_more_is_asked_for_once(
     http: httpx.Client, runs: RunStore, results: ResultStore, make_run: Callable[..., RunPlan]
 ) -> None:
-    """When half the window is free the answer is a `run.advance` event; until it was acted on, nobody else asks."""
-    plan = make_run(20, window_items=4)
-    assert runs.state(plan.run_id).outstanding == 4
+    """When a quarter of the window is free the answer is a `run.advance` event; until it was acted on, nobody else asks."""
+    plan = make_run(20, window_items=8)
+    assert runs.state(plan.run_id).outstanding == 8
     judge(results, plan, range(20))
     assert post(http, plan.run_id, [0]).status_code == 202
     asked = post(http, plan.run_id, [1], id="e2")

@@ -5,6 +5,7 @@
 --       index, outcome (1 pass, 2 fail, 3 error, 0 a canary), fields, (field, increment)...,
 --       scores (float64, little-endian, one after the other; NaN: unscored), passed (a character per grader, '1': yes)
 -- Returns {items that were new, 1 when this call completed the run, 1 when the caller is to ask for more, status, done}
+local ASK_BELOW = 0.75 -- of the window: answers of slow judges come in heaps, and what is asked for late leaves a gap
 local ASK_AGAIN_MS = 1000 -- whoever was asked may have died, or never heard of it
 local STRETCH_S, STRETCHES = 10, 12
 local run = redis.call(
@@ -94,7 +95,7 @@ if (status == 'queued' or status == 'in_progress') and not run[6] then
     local time = redis.call('TIME')
     local now = time[1] * 1000 + math.floor(time[2] / 1000)
     local asked_just_now = run[5] and now - run[5] < ASK_AGAIN_MS
-    local has_room = cursor < total and 2 * redis.call('ZCARD', KEYS[2]) <= window
+    local has_room = cursor < total and redis.call('ZCARD', KEYS[2]) <= ASK_BELOW * window
     local function is_due() return redis.call('ZCOUNT', KEYS[2], '-inf', now) > 0 end
     local function is_lost() return is_overtaken(SENT, tonumber(run[9] or 0)) or is_overtaken(TOLD, counted_told) end
     if not asked_just_now and (has_room or is_due() or is_lost()) then

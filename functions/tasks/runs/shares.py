@@ -60,7 +60,7 @@ class Shares:
 def batch_size(plan: RunPlan, issued: int, *, window: int) -> int:
     """Items of an event, when `issued` items go out at once of a run that has `window` of them under way at most.
 
-    Half a window is what is usually issued: less than that does not make the events smaller.
+    Issuing less than half a window does not make the events smaller.
     """
     asks = plan.target is not None or any(map(waits, plan.graders))
     events = _EVENTS if asks else _EVENTS_OF_CHECKS

@@ -121,8 +121,8 @@ def test_sums_are_exact_whatever_their_size(runs: RunStore, make_run: MakeRun) -
 
 
 def test_fold_asks_for_more_once(runs: RunStore, make_run: MakeRun) -> None:
-    """When half the window is free one fold asks for more, and none again until something was issued."""
-    plan = make_run(10, window=4)
+    """When a quarter of the window is free one fold asks for more, and none again until something was issued."""
+    plan = make_run(20, window=8)
     issue(runs, plan)
     assert not runs.fold(plan, [fold_item(0)]).ask_for_more
     assert runs.fold(plan, [fold_item(1)]).ask_for_more
