@@ -86,6 +86,7 @@ class _Work:
             subject = self._subject(index, self.taken.samples.get(index))
             failures[index], reached = await self._judged(index, subject, self._missing(index))
             verdicts |= reached
+            await asyncio.sleep(0)  # a check of a long text takes its time: others have their turn between two
         await self._keep(verdicts)
         return failures
 
