@@ -13,8 +13,9 @@ from common.edge.exchange import STALLED_S, Incoming
 from common.errors import InvalidInput, PayloadTooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator
+    from collections.abc import Callable, Coroutine, Iterable, Iterator
 
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
     from flask import Request as FlaskRequest
 
     from common.edge.exchange import Outgoing
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _CHUNK = 64 * 1024
 _LINGER_S = 1.0
-_LINGER_BYTES = 32 * 1024 * 1024  # gunicorn keeps "connection: close" to itself: what is read to its end needs none
+_LINGER_BYTES = 4 * 1024 * 1024
 _BODILESS = frozenset({204, 304})
 
 
@@ -109,7 +110,7 @@ class _Body:
 
 def _respond(outgoing: Outgoing, body: _Body) -> FlaskResponse:
     """Always streamed: functions-framework reads what is left of a request into memory before any other kind of answer."""
-    response = FlaskResponse(_Chunks(outgoing, body), status=outgoing.status)
+    response = _Answer(_Chunks(outgoing, body), status=outgoing.status)
     response.headers.clear()
     for name, value in outgoing.headers:
         response.headers.add(name, value)
@@ -118,6 +119,16 @@ def _respond(outgoing: Outgoing, body: _Body) -> FlaskResponse:
     if not body.complete:
         response.headers["connection"] = "close"
     return response
+
+
+class _Answer(FlaskResponse):
+    """Gunicorn drops an answer's ``connection: close``; it closes, and says so, when its own object is told to."""
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        server: Any = getattr(start_response, "__self__", None)
+        if self.headers.get("connection") == "close" and hasattr(server, "force_close"):
+            server.force_close()
+        return super().__call__(environ, start_response)
 
 
 class _Chunks:
