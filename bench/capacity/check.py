@@ -14,30 +14,33 @@ if TYPE_CHECKING:
     from bench.capacity.constants import Constants
     from bench.capacity.system import Scenario
 
+_K = 1000
 _WINDOW = 512
-_LOOK_S = 0.25  # ``bin/bench scale`` sees the end so much too late on average
+_LOOK_S = 0.5  # ``bin/bench scale`` looks so often whether the run has ended, and sees it half of that too late on average
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A run of ``bin/bench scale`` with so many processes of `evaluate`; ``cpu_ms`` an item, all processes.
+    """A run with so many processes of `evaluate`; ``cpu_ms`` an item, all of the service's processes.
 
-    ``batch``: items an event, 0: as many as the service makes them now.
+    ``batch``: items an event, 0: as many as the service makes them. ``look_s``: how often the bench looked for the end.
     """
 
     items: int
     seconds: float
-    cpu_ms: float
+    cpu_ms: float | None = None
     evaluate: int = 1
     judged: bool = False
     batch: int = 0
     window: int = _WINDOW
     latency_s: float = SIMULATOR_S
+    look_s: float = _LOOK_S
 
     @property
     def name(self) -> str:
-        """Such as ``100k``, ``100k_2``, ``20k_window_2048`` or ``5k_judged_1s``."""
-        parts = [f"{self.items // 1000}k", "judged" if self.judged else "", str(self.evaluate) if self.evaluate > 1 else ""]
+        """Such as ``100k``, ``100k_2``, ``1500_window_1600`` or ``4k_judged_1s``."""
+        items = str(self.items) if self.items % _K else f"{self.items // _K}k"
+        parts = [items, "judged" if self.judged else "", str(self.evaluate) if self.evaluate > 1 else ""]
         parts += [f"{self.latency_s:g}s" if self.latency_s != SIMULATOR_S else ""]
         parts += [f"window_{self.window}" if self.window != _WINDOW else ""]
         return "_".join(part for part in parts if part)
@@ -58,22 +61,32 @@ class Compared:
         return self.seconds / self.measured.seconds - 1
 
     @property
-    def cpu_error(self) -> float:
-        """Of the CPU."""
-        return self.cpu_ms / self.measured.cpu_ms - 1
+    def cpu_error(self) -> float | None:
+        """Of the CPU, where it was measured."""
+        return self.cpu_ms / self.measured.cpu_ms - 1 if self.measured.cpu_ms else None
 
 
-# 100,000 items and 2,000 judged ones: docs/benchmarks.md, Scale, commit fda8dfe. The others: commit 47e902f, load averages of
-# 1 to 3.
+def _events(items: int, per_s: float, cpu_ms: float, *, batch: int, judged: bool = False) -> Measured:
+    """A run of ``bin/bench events``: its window, its judge's latency, and how often it looks."""
+    latency_s = 0.01 if judged else SIMULATOR_S
+    return Measured(items, items / per_s, cpu_ms, judged=judged, batch=batch, window=1600, latency_s=latency_s, look_s=0.2)
+
+
+# ``bin/bench scale --items 1000,10000,100000 --evaluate 1,2 --model-items 2000``, without the 1,000, which are mostly start;
+# the same system with a judge that takes a second (commit a44195a); ``bin/bench events --rounds 3``. Commit 41e2a3e, two cores
+# that did nothing else.
 KNOWN = (
-    Measured(10_000, 3.19, 0.36, batch=16),
-    Measured(100_000, 25.5, 0.34, batch=16),
-    Measured(100_000, 21.3, 0.34, evaluate=2, batch=16),
-    Measured(6_000, 13.7, 3.82, batch=1),
-    Measured(20_000, 4.94, 0.30, window=2048),
-    Measured(2_000, 2.61, 1.28, judged=True, batch=16),
-    Measured(5_000, 20.6, 1.16, judged=True, latency_s=1.0, batch=22),
-    Measured(10_000, 19.8, 1.09, judged=True, latency_s=1.0, window=2048),
+    Measured(10_000, 2.14, 0.288),
+    Measured(100_000, 17.15, 0.277),
+    Measured(100_000, 16.77, 0.306, evaluate=2),
+    Measured(2_000, 2.07, 1.065, judged=True),
+    Measured(4_000, 10.72, judged=True, latency_s=1.0),
+    _events(1_500, 463, 3.440, batch=1),
+    _events(5_000, 3_141, 0.490, batch=10),
+    _events(10_000, 6_270, 0.239, batch=50),
+    _events(600, 320, 4.900, batch=1, judged=True),
+    _events(1_500, 1_134, 1.133, batch=10, judged=True),
+    _events(2_000, 1_572, 0.780, batch=50, judged=True),
 )
 
 
@@ -81,7 +94,7 @@ def compare(measured: Measured, constants: Constants) -> Compared:
     """The same run in the model."""
     found = simulate(_same(measured), constants)
     cpu_ms = 1000 * sum(found.cpu_s.values()) / measured.items
-    return Compared(measured, found.wall_s + _LOOK_S, cpu_ms, found.system.event_items)
+    return Compared(measured, found.wall_s + measured.look_s / 2, cpu_ms, found.system.event_items)
 
 
 def _same(measured: Measured) -> Scenario:
@@ -99,5 +112,6 @@ def measured_in(figures: Mapping[str, float]) -> list[Measured]:
         found.append(Measured(items, items / twice, cpu_ms, evaluate=2))
     if seconds := figures.get("model_seconds"):
         judged = round(figures["model_items_per_s"] * seconds)
-        found.append(Measured(judged, seconds, figures["model_cpu_ms_per_item"], judged=True))
+        cpu_ms = figures["model_cpu_ms_per_item"] - figures.get("model_cpu_ms_per_item_simulator", 0.0)
+        found.append(Measured(judged, seconds, cpu_ms, judged=True))
     return found

@@ -1,7 +1,8 @@
 """What was measured, in one place, each with where it was printed. One thread of an AMD EPYC, Python 3.11, Valkey 9.1.
 
-CPU is in ms. Every `Cost` was fitted to runs of ``bin/bench scale`` with 1, 16 and 50 items an event; figures that
-``bin/bench events`` and ``scale`` write with ``--json`` can replace them (`measured`).
+CPU is in ms. Every `Cost` of a program was fitted to ``bin/bench events``, which has 1, 10 and 50 items an event, and to the
+100,000 items of ``bin/bench scale``, which have 32: commit 41e2a3e. Figures that both write with ``--json`` can replace them
+(`measured`).
 """
 
 from __future__ import annotations
@@ -14,12 +15,13 @@ from common.store.scores import MAX_ITEMS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SCALE = "`bin/bench scale` with `KNUDGE_RUN_BATCH` 1, 16 and 50"
-_COMMANDS = "`INFO commandstats` and `INFO stats` of Valkey around the same runs"
+_BENCHES = "`bin/bench events` with 1, 10 and 50 items an event, `bin/bench scale` with 32"
+_COMMANDS = "`INFO commandstats` and `INFO stats` of Valkey around runs of commit 47e902f with 1, 16 and 50 items an event"
+_SHARED = "CPU a second of checks in both benches, without start and end: 0.82 to 0.96 of two cores"
 _DESIGN = "an item's way on Knative 1.22, through functions that do nothing"
 _KEPT = "`bin/bench scale`, [Operations](operations.md#redis)"
-_ROWS = "[Operations](operations.md#capacity)"
-_PER_CALL = "`bin/bench scale --model-items`, less the same run without a judge"
+_CREATED = "`bin/bench scale`, 100,000 items"
+_PER_CALL = "both benches with a judge, less the same events with two checks"
 _PROGRAMS = {
     "tasks": "tasks_ms",
     "evaluate": "evaluate_ms",
@@ -28,7 +30,7 @@ _PROGRAMS = {
     "broker": "local_broker_ms",
 }
 _LARGE = 50  # items of an event
-_USUAL = {"items": 1.0, "events": 1 / 32, "waves": 1 / 256, "calls": 0.0}  # a check of a large run, by default
+_USUAL = {"items": 1.0, "events": 1 / 32, "waves": 1 / 128, "calls": 0.0}  # a check of a large run, by default
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,20 +60,21 @@ class Constants:
     """Everything that the model is told. The metadata of each field says what it is and where it was measured."""
 
     tasks_ms: Cost = field(
-        default=Cost(0.009, 0.42, wave=2.0), metadata=_said("CPU of `tasks`: items issued, events published", _SCALE)
+        default=Cost(0.0075, 0.175, wave=1.0), metadata=_said("CPU of `tasks`: items issued, events published", _BENCHES)
     )
     evaluate_ms: Cost = field(
-        default=Cost(0.11, 0.63, call=0.55), metadata=_said("CPU of `evaluate`: two checks an item, model calls", _SCALE)
+        default=Cost(0.075, 0.625, call=0.5),
+        metadata=_said("CPU of `evaluate`: two checks an item; what a judge takes beyond that", _BENCHES),
     )
     aggregate_ms: Cost = field(
-        default=Cost(0.05, 1.4, call=0.07), metadata=_said("CPU of `aggregate`: verdicts read and counted", _SCALE)
+        default=Cost(0.042, 1.52, call=0.03), metadata=_said("CPU of `aggregate`: verdicts read and counted", _BENCHES)
     )
     redis_ms: Cost = field(
-        default=Cost(0.035, 0.2, wave=0.4), metadata=_said("CPU of Redis for the keys of runs and data sets", _SCALE)
+        default=Cost(0.039, 0.205, wave=0.6), metadata=_said("CPU of Redis for the keys of runs and data sets", _BENCHES)
     )
-    gateway_ms: Cost = field(default=Cost(call=0.07), metadata=_said("CPU of Redis for admission and settlement", _PER_CALL))
+    gateway_ms: Cost = field(default=Cost(call=0.06), metadata=_said("CPU of Redis for admission and settlement", _PER_CALL))
     local_broker_ms: Cost = field(
-        default=Cost(0.004, 0.57, wave=0.75), metadata=_said("CPU of the local broker: requested, completed", _SCALE)
+        default=Cost(0.002, 0.68, wave=0.5), metadata=_said("CPU of the local broker: requested, completed", _BENCHES)
     )
     knative_ms: Cost = field(
         default=Cost(event=5.5), metadata=_said("CPU of Knative: queue-proxies, ingress, channel, filter, activator", _DESIGN)
@@ -83,16 +86,20 @@ class Constants:
         default=Cost(850, 2050, wave=3000, call=1840), metadata=_said("bytes to and from Redis", _COMMANDS)
     )
     result_bytes: Cost = field(
-        default=Cost(89, call=650), metadata=_said("kept in Redis: a result of two checks; a judge's verdict", _KEPT)
+        default=Cost(92, call=650), metadata=_said("kept in Redis: a result of two checks; a judge's verdict", _KEPT)
     )
     row_extra_bytes: float = field(default=8.0, metadata=_said("kept in Redis for a row, beyond its own bytes", _KEPT))
     hops_ms: float = field(
         default=2.0,
         metadata=_said("what an event waits that is nobody's CPU", "`bin/bench scale` with `KNUDGE_RUN_WINDOW=1`"),
     )
-    rows_per_s: float = field(default=250_000.0, metadata=_said("rows checked when a run is created", _ROWS))
+    rows_per_s: float = field(default=170_000.0, metadata=_said("rows checked when a run is created", _CREATED))
     pod_start_s: float = field(
         default=1.2, metadata=_said("a pod, from nothing to ready", "a functions-framework function on a cluster of two cores")
+    )
+    cores_used: float = field(
+        default=0.88,
+        metadata=_said("share of a full machine's cores that a run gets, the bench's own work beside it", _SHARED),
     )
     pace: float = field(
         default=0.99, metadata=_said("share of a model's limit that the gateway uses", "`common/gateway/admission.py`")

@@ -45,7 +45,7 @@ def run(*, rounds: int, constants: Sequence[Path], check: Path | None) -> dict[s
     for name in dict.fromkeys(outcome.system.bottleneck()[0] for outcome in found):
         print(f"  {name}: {MOVES[name]}")
     errors = {f"capacity_error_{each.measured.name}": each.error for each in compared}
-    errors |= {f"capacity_cpu_error_{each.measured.name}": each.cpu_error for each in compared}
+    errors |= {f"capacity_cpu_error_{each.measured.name}": error for each in compared if (error := each.cpu_error) is not None}
     return errors | {name: value for outcome in found for name, value in _of(outcome).items()}
 
 

@@ -7,11 +7,11 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bench.capacity.system import steady
+from bench.capacity.system import System
 
 if TYPE_CHECKING:
     from bench.capacity.constants import Constants
-    from bench.capacity.system import Pods, Scenario, System
+    from bench.capacity.system import Pods, Scenario
 
 TICK_S = 2.0
 PANIC_S = 6.0  # a tenth of the stable window of 60 s: what the autoscaler looks at while it adds pods
@@ -79,7 +79,7 @@ def simulate(scenario: Scenario, constants: Constants) -> Outcome:
     now_s, left = scenario.items / constants.rows_per_s, float(scenario.items)
     while True:
         ready = [scaler.at(now_s) for scaler in scalers]
-        system = steady(scenario, constants, *(max(1, count) for count in ready))
+        system = System(scenario, constants, *(max(1, count) for count in ready))
         rate = system.items_per_s if all(ready) else 0.0
         for name, scaler in zip(FUNCTIONS[1:], scalers, strict=True):
             scaler.tick(now_s, system.requests_at(name) if rate else system.requests_first(name))
@@ -91,7 +91,7 @@ def simulate(scenario: Scenario, constants: Constants) -> Outcome:
             break
     if not scenario.cores:
         pod_s |= {name: pod_s[name] + STABLE_S * count for name, count in zip(FUNCTIONS[1:], ready, strict=True)}
-    return _outcome(system, now_s + system.alone_s, pod_s)
+    return _outcome(system, now_s + system.first_s, pod_s)
 
 
 def _step_s(*, settled: bool, left: float, rate: float) -> float:

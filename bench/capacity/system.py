@@ -14,8 +14,7 @@ if TYPE_CHECKING:
     from bench.capacity.constants import Constants
     from common.store.datasets import Dataset
 
-_HELD = 2  # halves of the window that are under way
-_TOGETHER = 0.73  # of the window that is under way where both halves have become one: 375 items of 512, as measured
+_HELD = 4  # quarters of the window that are under way: `fold.lua` asks for more when one of them is free
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,18 +57,12 @@ class Scenario:
 
 @dataclass(frozen=True)
 class System:
-    """A scenario in its steady state, with so many pods; `steady` makes it.
-
-    ``together``: both halves of the window have become one wave. Where the model takes longer than the slowest station, results
-    come back in a heap: what is issued when half of them are there fills the window, and what comes just after leaves a gap
-    that nobody fills before the next heap.
-    """
+    """A scenario in its steady state, with so many pods."""
 
     scenario: Scenario
     constants: Constants
     evaluate_pods: int
     aggregate_pods: int
-    together: bool = False
 
     @cached_property
     def _data(self) -> Dataset:
@@ -88,13 +81,13 @@ class System:
 
     @cached_property
     def wave_items(self) -> int:
-        """Items of a wave: half of what a run may have under way, or of one wave what there is."""
-        return max(1, min(self._data.lines, int(self._share * _TOGETHER) if self.together else self._share // _HELD))
+        """Items of a wave: a quarter of what a run may have under way, or what there is."""
+        return max(1, min(self._data.lines, self._share // _HELD))
 
     @cached_property
     def _waves(self) -> int:
         """Of a run."""
-        return min(1 if self.together else _HELD, -(-self._data.lines // self.wave_items))
+        return min(_HELD, -(-self._data.lines // self.wave_items))
 
     @cached_property
     def event_items(self) -> int:
@@ -159,7 +152,7 @@ class System:
         Systems, Large Scale Systems 12 (1987).
         """
         run = self.scenario
-        turns = max(1.0, self.wave_events / (self.evaluate_pods * run.evaluate.holds))
+        turns = max(1.0, run.runs * self._waves * self.wave_events / (self.evaluate_pods * run.evaluate.holds))
         beside_s = self.demands_s["evaluate"] * (self.parts - 1)
         return self.constants.hops_ms / 1000 + beside_s + (run.latency_s * turns if run.calls else 0.0)
 
@@ -171,6 +164,11 @@ class System:
         spent = {name: self.of_wave(field) / 1000 for name, field in names.items()}
         return {**spent, "redis": (self.of_wave("redis_ms") + self.of_wave("gateway_ms")) / 1000}
 
+    @property
+    def _cores(self) -> float:
+        """What a run gets of one machine's."""
+        return self.scenario.cores * self.constants.cores_used
+
     @cached_property
     def round(self) -> Round:
         """How the parts go round. One machine's cores bound them, too."""
@@ -179,7 +177,7 @@ class System:
     def _round(self, demands_s: Mapping[str, float], *, cores: float = 1.0) -> Round:
         found = going_round(demands_s, self.delay_s, self.scenario.runs * self._waves * self.parts)
         if self.scenario.cores:
-            most = cores * self.scenario.cores * self.parts / sum(self.cpu_s.values())
+            most = cores * self._cores * self.parts / sum(self.cpu_s.values())
             found = replace(found, per_s=min(found.per_s, most))
         return found
 
@@ -192,7 +190,7 @@ class System:
         """Share of the time that each station is busy."""
         busy = {name: self.round.per_s * demand for name, demand in self.demands_s.items()}
         if self.scenario.cores:
-            busy["cores"] = self.round.per_s * sum(self.cpu_s.values()) / self.parts / self.scenario.cores
+            busy["cores"] = self.round.per_s * sum(self.cpu_s.values()) / self.parts / self._cores
         return busy
 
     def requests_at(self, function: str) -> float:
@@ -208,9 +206,9 @@ class System:
         return self.scenario.runs * self._share / self.event_items if function == "evaluate" else 0.0
 
     @property
-    def alone_s(self) -> float:
-        """How long the last part is on its way, after everything before it."""
-        return self.delay_s + sum(self.demands_s.values())
+    def first_s(self) -> float:
+        """How much later the first part is there than at the pace at which the others follow it."""
+        return max(0.0, self.delay_s + sum(self.demands_s.values()) - 1 / self.round.per_s)
 
     def bottleneck(self) -> tuple[str, float]:
         """Whose doubling brings most, and how much more a second that is (0.5: half as much again).
@@ -221,16 +219,9 @@ class System:
         if self.scenario.cores:
             gains["cores"] = self._round(self.demands_s, cores=2).per_s / self.round.per_s - 1
         twice = replace(self.scenario, window=2 * self.scenario.window)
-        wider = steady(twice, self.constants, self.evaluate_pods, self.aggregate_pods)
+        wider = replace(self, scenario=twice)
         gains["window"] = wider.items_per_s / self.items_per_s - 1
         return max(gains.items(), key=lambda gain: gain[1])
 
     def _gain(self, demands_s: Mapping[str, float]) -> float:
         return self._round(demands_s).per_s / self.round.per_s - 1
-
-
-def steady(scenario: Scenario, constants: Constants, evaluate_pods: int, aggregate_pods: int) -> System:
-    """The scenario with so many pods, its waves apart or together."""
-    halves = System(scenario, constants, evaluate_pods, aggregate_pods)
-    slowest_s = max(halves.demands_s.values()) * halves.parts
-    return replace(halves, together=bool(scenario.calls) and scenario.latency_s > slowest_s)

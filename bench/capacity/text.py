@@ -83,7 +83,7 @@ def checks(compared: Sequence[Compared]) -> Table:
             f"{each.measured.seconds:.1f} s",
             f"{each.seconds:.1f} s",
             f"{each.error:+.0%}",
-            f"{each.measured.cpu_ms:.2f}",
+            f"{each.measured.cpu_ms:.2f}" if each.measured.cpu_ms else "-",
             f"{each.cpu_ms:.2f}",
         ]
         for each in compared

@@ -1,7 +1,7 @@
 """How fast waves of events go round, and what holds them up: mean value analysis of a closed network.
 
-A run never has more than its window under way. `fold` asks for more when half of it is free, `issue` then sends out that half:
-so a run is two waves that go round, each through every station. Wherever both meet, one waits for the other.
+A run never has more than its window under way. `fold` asks for more when a quarter of it is free, `issue` then sends out that
+quarter: so a run is four waves that go round, each through every station. Wherever two meet, one waits for the other.
 """
 
 from __future__ import annotations
