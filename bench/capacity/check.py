@@ -73,8 +73,8 @@ def _events(items: int, per_s: float, cpu_ms: float, *, batch: int, judged: bool
 
 
 # ``bin/bench scale --items 1000,10000,100000 --evaluate 1,2 --model-items 2000``, without the 1,000, which are mostly start;
-# the same system with a judge that takes a second (commit a44195a); ``bin/bench events --rounds 3``. Commit 41e2a3e, two cores
-# that did nothing else.
+# and ``bin/bench events --rounds 3``: commit 41e2a3e, two cores that did nothing else. The judge that takes a second: the same
+# system, commit a44195a, once.
 KNOWN = (
     Measured(10_000, 2.14, 0.288),
     Measured(100_000, 17.15, 0.277),
