@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import redis
     from prometheus_client.core import Metric
 
+    from common.schemas.config import GatewayConfig
     from common.settings import Settings
     from functions.health.status import CallersStatus, FunctionStatus, ModelStatus
 
@@ -103,10 +104,17 @@ class Handler:
             functions=functions,
         )
 
+    def _config(self) -> GatewayConfig:
+        """The gateway's, where it makes sense here at all: a model in it may be of a provider whose key only others have."""
+        try:
+            return self.settings.gateway_config()
+        except InvalidInput:
+            return self.settings.gateway_config(elsewhere=True)
+
     def _configured(self) -> tuple[list[ProviderStatus], list[str], list[str]]:
         """Providers, names of models, and what is wrong with the configuration."""
         try:
-            config = self.settings.gateway_config()
+            config = self._config()
         except InvalidInput as error:
             return [], [], [error.message]
         environ, given = self.settings.environ, config.providers
@@ -118,7 +126,7 @@ class Handler:
     def _budgets_config(self) -> BudgetsConfig:
         """The configured budgets. A wrong file is told elsewhere."""
         try:
-            return self.settings.gateway_config().budgets
+            return self._config().budgets
         except InvalidInput:
             return BudgetsConfig()
 

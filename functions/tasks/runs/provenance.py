@@ -60,23 +60,18 @@ class Installation:
 
     @cached_property
     def _known(self) -> GatewayConfig | None:
-        """With every provider that another function may have the key of; None as `_config`."""
+        """With every provider that another function may have the key of.
+
+        None where the operator's file is wrong: `evaluate` says so, and a run may wait until it is mended.
+        """
         try:
             return self.settings.gateway_config(elsewhere=True)
         except InvalidInput:
             return None
 
     @cached_property
-    def _config(self) -> GatewayConfig | None:
-        """None where the operator's file is wrong: `evaluate` says so, and a run may wait until it is mended."""
-        try:
-            return self.settings.gateway_config()
-        except InvalidInput:
-            return None
-
-    @cached_property
     def _digest(self) -> str | None:
-        return None if self._config is None else gateway_sha256(self._config)
+        return None if self._known is None else gateway_sha256(self._known)
 
     def _resolved(self, name: str) -> list[str]:
         from common.gateway.names import resolve

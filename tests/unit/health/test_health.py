@@ -241,6 +241,14 @@ def test_keys_that_are_elsewhere_are_not_missing(settings: Settings, client: red
     assert body["providers"] == [{"name": "lab", "kind": "openai", "key": None}]
 
 
+def test_an_alias_of_a_vendor_whose_key_is_elsewhere_is_not_wrong(settings: Settings, client: redis.Redis) -> None:
+    """A model of a vendor that only its key brings in makes sense where that key is, and the page takes it so."""
+    assert settings.config_path is not None
+    settings.config_path.write_text('aliases: {fast: "gemini:gemini-2.5-flash"}')
+    status, body = page(Handler(replace(settings, environ={}), client))
+    assert (status, body["status"], body["reasons"]) == (200, "ok", [])
+
+
 def test_a_store_that_may_lose_data_needs_attention(settings: Settings, client: redis.Redis) -> None:
     """A memory limit with a policy that evicts, or nearly used up, is degraded."""
     client.config_set("maxmemory-policy", "allkeys-lru")
