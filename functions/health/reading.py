@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from common.gateway.levels import ModelLevel
     from common.gateway.spending import Spending
     from common.schemas.config import BudgetsConfig
-    from common.store.runs import RunState
+    from common.store.runstate import RunState
 
 _SAMPLED_RUNS = 200
 

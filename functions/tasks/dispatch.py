@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from common.schemas.cloudevent import Event
     from common.schemas.runs import RunPlan
     from common.store.results import ResultStore
-    from common.store.runs import Issue, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import Issue
     from functions.tasks.control.retrying import Retrier
 
 SOURCE = "/knudge/tasks"

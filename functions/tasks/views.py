@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from common.schemas.graders import Grader
     from common.schemas.runs import EvalVersion, ItemResult, ModelUsage, RunPlan, RunSummary, Target
     from common.store.files import FileRecord
-    from common.store.runs import RunSnapshot
+    from common.store.runstate import RunSnapshot
 
 T = TypeVar("T", api.EvalObject, api.FileObject, api.RunObject, api.OutputItemObject)
 _ITEM_STATUS = {"passed": "pass", "failed": "fail", "errored": "error"}

@@ -25,7 +25,8 @@ from common.settings import Settings
 from common.stats.summary import counters, item_outcome
 from common.store.connect import sync_client
 from common.store.results import ResultStore
-from common.store.runs import FoldItem, RunStore
+from common.store.runs import RunStore
+from common.store.runstate import FoldItem
 from tests.unit.cli.loopback import Answer, Loopback, handler_for
 from tests.unit.cli.source import Source
 

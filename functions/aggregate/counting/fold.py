@@ -9,7 +9,7 @@ from common.crashpoints import crash_point
 from common.errors import InvalidInput, NotFound, StoreUnavailable
 from common.schemas.canaries import Canary
 from common.stats.summary import canary_counters, counters, item_outcome
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from functions.aggregate.counting.stopping import stops
 from functions.aggregate.records import STORED_AS, Records
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from common.schemas.events import RunItems
     from common.schemas.runs import RunPlan
     from common.store.results import Loaded
-    from common.store.runs import Folded, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import Folded
 
 
 def fold_items(wanted: RunItems, runs: RunStore, records: Records) -> Folded:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
     from common.schemas.stopping import Decision, StopRule
     from common.stats.sequential import ThresholdTest
-    from common.store.runs import Folded, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import Folded
     from functions.aggregate.records import Records
 
 _FIRST_LOOK = 16

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from common.schemas.runs import RunPlan
     from common.store.results import Loaded, ResultStore
     from common.store.runcontrol import RunControl
-    from common.store.runs import RunSnapshot, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import RunSnapshot
 
 _CODES_SHOWN = 20
 

@@ -28,7 +28,7 @@ from common.schemas.imports import (
 from common.schemas.runs import ENDED, EvalVersion, RunPlan, RunStatus, StoredSample
 from common.stats.summary import counters, item_outcome
 from common.store.imports import ImportedNotes, ImportStore, derived_id
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from functions.tasks.moving import imported
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from common.store.evals import EvalStore
     from common.store.files import FileStore
     from common.store.results import ResultStore
-    from common.store.runs import RunState, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import RunState
 
 _MAX_BODY_BYTES = 32 * 1024 * 1024  # an eval's or a run's own description; items come as a file
 _STEP_BYTES = 8 * 1024 * 1024

@@ -18,7 +18,7 @@ from common.stats.summary import summarise
 if TYPE_CHECKING:
     from common.schemas.runs import EvalVersion, RunPlan, RunSummary
     from common.store.datasets import DatasetStore
-    from common.store.runs import RunSnapshot
+    from common.store.runstate import RunSnapshot
 
 
 def manifest(snapshot: RunSnapshot, version: EvalVersion, datasets: DatasetStore) -> Manifest:

@@ -12,7 +12,7 @@ from common.schemas.transfer import Transferred, TransferRun, TransferSample, Tr
 from common.stats.summary import canary_counters, counters, item_outcome
 from common.store.imports import ImportedNotes, derived_id
 from common.store.results import OUTCOMES, pages_in
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from functions.tasks.moving import imported
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from common.store.files import FileStore
     from common.store.imports import ImportStore
     from common.store.results import Loaded, ResultStore
-    from common.store.runs import RunState, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import RunState
 
 _PAGE = 50
 _TITLE_LIMIT = 256

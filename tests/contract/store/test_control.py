@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
     import redis
 
-    from common.store.runs import Issue, RunStore
+    from common.store.runs import RunStore
+    from common.store.runstate import Issue
 
     MakeRun = Callable[..., RunPlan]
 

@@ -18,7 +18,8 @@ from common.store.deadletters import DeadLetterStore
 from common.store.evals import EvalStore
 from common.store.files import FileStore
 from common.store.results import ResultStore
-from common.store.runs import FoldItem, RunStore
+from common.store.runs import RunStore
+from common.store.runstate import FoldItem
 from functions.tasks.control.deletion import Deletion
 from functions.tasks.control.retention import Retention
 from tests.support.runs import CHECKS, new_run

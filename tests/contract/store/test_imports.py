@@ -15,7 +15,8 @@ from common.store.connect import sync_client
 from common.store.datasets import DatasetStore
 from common.store.evals import EvalStore
 from common.store.imports import ImportedNotes, ImportStore, derived_id
-from common.store.runs import FoldItem, RunStore
+from common.store.runs import RunStore
+from common.store.runstate import FoldItem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 from common.ports import HandBack
 from common.schemas.events import RunItems
 from common.store import keys
-from common.store.runs import FoldItem, Issue, RunStore
+from common.store.runstate import FoldItem, Issue
 from common.store.verdicts import RedisRunReader
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import redis.asyncio
 
     from common.schemas.runs import RunPlan
+    from common.store.runs import RunStore
 
     MakeRun = Callable[..., RunPlan]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from common.ports import HandBack
 from common.schemas.events import RunItems
 from common.store import keys
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from common.store.verdicts import RedisRunReader
 from common.store.working import Waits
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from common.store.runs import FoldItem, RunStore
+from common.store.runstate import FoldItem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from common.schemas.runs import RunPlan
+    from common.store.runs import RunStore
 
 _MOST = 5000
 

@@ -14,7 +14,8 @@ from common.schemas.runs import StoredSample
 from common.schemas.stopping import Stopped
 from common.store.deadletters import DeadLetterStore
 from common.store.results import ResultStore, indexes_in
-from common.store.runs import WORST_KEPT, FoldItem, Issue, RunStore
+from common.store.runs import WORST_KEPT, RunStore
+from common.store.runstate import FoldItem, Issue
 
 if TYPE_CHECKING:
     from collections.abc import Callable

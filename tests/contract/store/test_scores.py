@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.store.results import ResultStore, indexes_in
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from common.store.scores import ScoreStore
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from common.stats.summary import counters
 from common.store.datasets import DatasetStore
 from common.store.evals import EvalStore
 from common.store.results import ResultStore
-from common.store.runs import FoldItem
+from common.store.runstate import FoldItem
 from functions.tasks.moving.transfer import Exporter
 
 if TYPE_CHECKING:
