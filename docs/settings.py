@@ -20,7 +20,10 @@ SETTINGS = {
     "KNUDGE_MAX_BODY_BYTES": ("max_body_bytes", "The largest request, and the largest line of a batch."),
     "KNUDGE_MAX_FILE_BYTES": ("max_file_bytes", "The largest uploaded file."),
     "KNUDGE_DEADLINE_S": ("default_deadline_s", "A request's deadline when it names none, events included."),
-    "KNUDGE_MAX_CONCURRENCY": ("max_concurrency", "Requests one process answers at a time; more are refused with 503."),
+    "KNUDGE_MAX_CONCURRENCY": (
+        "max_concurrency",
+        "Requests one process answers at a time; more are refused with 503. Events leave a quarter of them to others.",
+    ),
     "KNUDGE_BATCH_CONCURRENCY": ("batch_concurrency", "Evaluations of one `POST /batch` under way at a time."),
     "KNUDGE_RUN_WINDOW": ("run_window_items", "Items of a run under way at a time. Fixed when the run starts."),
     "KNUDGE_RUN_BATCH": (

@@ -181,6 +181,17 @@ async def test_places_come_back_however_a_request_ends() -> None:
     assert (await send(target, "POST", "/who"))[0].status == 200
 
 
+async def test_events_leave_places_to_others() -> None:
+    """Events take three places of four at most; the fourth is there for whoever waits for an answer."""
+    target = function(WHO, auth=False, max_concurrency=4)
+    headers = {"ce-specversion": "1.0", "ce-id": "1", "ce-type": "t.v1", "ce-source": "/s", "content-type": "application/json"}
+    unfinished = [await target.handle(incoming("POST", "/", headers, b"{}")) for _ in range(3)]
+    assert (await send(target, "POST", "/", headers, b"{}"))[0].status == 503
+    assert (await send(target, "POST", "/who"))[0].status == 200
+    unfinished[0].finish(None)
+    assert (await send(target, "POST", "/", headers, b"{}"))[0].status == 200
+
+
 @pytest.mark.parametrize("length", ["999999999999999999999999999999", "1025"])
 async def test_declared_lengths_are_checked_first(length: str) -> None:
     """However long the declared length is, it is refused before the body is read."""
