@@ -1,8 +1,9 @@
 """Does it stay as it is, for a quarter of an hour and more?
 
 Load: 50 evaluations a second with a judge (50 ms), and every minute a run of 300 items. Criteria: each evaluation is judged
-or refused with ``Retry-After``, at most 1 % of them; each run is completed; and what the functions and the broker have in memory grows by at most 20 MiB an hour: the slope by least squares,
-after the first fifth of the time. The store keeps the runs, and the simulator an account of all calls: they grow.
+or refused with ``Retry-After``, at most 1 % of them; each run is completed; and what the functions and the broker have in
+memory grows by at most 20 MiB an hour: the slope by least squares, after the first fifth of the time. The store keeps the
+runs, and the simulator an account of all calls: they grow.
 """
 
 from __future__ import annotations
