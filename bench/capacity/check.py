@@ -74,13 +74,14 @@ def _events(items: int, per_s: float, cpu_ms: float, *, batch: int, judged: bool
 
 # ``bin/bench scale --items 1000,10000,100000 --evaluate 1,2 --model-items 2000``, without the 1,000, which are mostly start;
 # and ``bin/bench events --rounds 3``: commit 41e2a3e, two cores that did nothing else. The judge that takes a second: the same
-# system, commit a44195a, once.
+# system, commits a44195a (window 512) and e813f34, once each.
 KNOWN = (
     Measured(10_000, 2.14, 0.288),
     Measured(100_000, 17.15, 0.277),
     Measured(100_000, 16.77, 0.306, evaluate=2),
     Measured(2_000, 2.07, 1.065, judged=True),
     Measured(4_000, 10.72, judged=True, latency_s=1.0),
+    Measured(10_000, 11.74, judged=True, window=2048, latency_s=1.0),
     _events(1_500, 463, 3.440, batch=1),
     _events(5_000, 3_141, 0.490, batch=10),
     _events(10_000, 6_270, 0.239, batch=50),
