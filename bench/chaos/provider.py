@@ -14,10 +14,9 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Any, Literal
 
-import click
 import orjson
 
-from simulator.running import make_server
+from bench.rig.witness import command
 from simulator.server import Exchange, Simulator
 
 if TYPE_CHECKING:
@@ -109,13 +108,5 @@ def identity(body: bytes) -> tuple[str, str]:
     return item[1] if item else "", grader[1] if grader else ""
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, required=True)
-def main(host: str, port: int) -> None:
-    """Serve until interrupted."""
-    make_server(Witness(), host=host, port=port).run()
-
-
 if __name__ == "__main__":
-    main()
+    command(Witness)()

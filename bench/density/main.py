@@ -25,9 +25,9 @@ from bench.judge.load import Wanted
 from bench.judge.system import model_name, system
 from bench.rig.homes import environment
 from bench.rig.processes import cpu_ms, peak_rss_mib, rss_mib
-from bench.rig.programs import ended_by_signals, free_port, load_average, running, url
+from bench.rig.programs import ended_by_signals, function, load_average, running, url
 from bench.rig.table import show
-from local.programs import ROOT, Program
+from local.programs import ROOT
 
 if TYPE_CHECKING:
     import argparse
@@ -129,21 +129,13 @@ def _probing(base_url: str, lags_ms: list[float]) -> Iterator[None]:
 
 def _twin(under_way: System, asking: Driver, folder: Path, threads: int | None) -> Seen:
     """The same judgements on Flask; None leaves the number of threads to the framework."""
-    home = folder / f"home-twin-{threads}"
-    home.mkdir()
-    env = environment(
-        FUNCTION_SOURCE=str(ROOT / "bench" / "density" / "twin.py"),
-        FUNCTION_TARGET="judge",
-        HOME=str(home),
-        HOST="127.0.0.1",
-        JUDGE_URL=f"{under_way.model_url}/knudge/{_LATENCY_MS}/v1",
-        PORT=str(port := free_port()),
-        **({} if threads is None else {"THREADS": str(threads)}),
-    )
-    program = Program("twin", (sys.executable, "-m", "functions_framework"), env, port, ready="/livez")
+    environ = {"JUDGE_URL": f"{under_way.model_url}/knudge/{_LATENCY_MS}/v1"}
+    if threads is not None:
+        environ["THREADS"] = str(threads)
+    program = function(f"twin-{threads}", "bench/density/twin.py", "judge", folder, ready="/livez", **environ)
     count = _TWIN if threads else _TWIN // 10
     with running([program], folder) as children:
-        pid = children["twin"].process.pid
+        pid = children[program.name].process.pid
         wanted = Wanted(url(program), "judge", under_way.key, count, count, 1, keeps=False)
         before = cpu_ms(pid)
         seconds, right = _asked(asking, wanted)

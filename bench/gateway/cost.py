@@ -25,8 +25,9 @@ from bench.gateway.fleet import behave
 from bench.gateway.peers import PEERS
 from bench.rig.homes import Missing
 from bench.rig.load import Load, drive
+from bench.rig.ports import free_port
 from bench.rig.processes import cpu_ms, peak_rss_mib
-from bench.rig.programs import completions, free_port, load_average, provider, running, url, valkey
+from bench.rig.programs import completions, load_average, provider, running, url, valkey
 from bench.rig.table import show
 
 if TYPE_CHECKING:

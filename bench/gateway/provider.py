@@ -9,10 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import click
 import orjson
 
-from simulator.running import make_server
+from bench.rig.witness import command
 from simulator.server import Exchange, Simulator
 
 if TYPE_CHECKING:
@@ -41,13 +40,5 @@ class Witness(Simulator):
         return refused
 
 
-@click.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", type=int, required=True)
-def main(host: str, port: int) -> None:
-    """Serve until interrupted."""
-    make_server(Witness(), host=host, port=port).run()
-
-
 if __name__ == "__main__":
-    main()
+    command(Witness)()

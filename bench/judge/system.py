@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import json
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import redis
 
-from bench.rig.homes import environment
-from bench.rig.programs import free_port, provider, running, url, valkey
+from bench.rig.programs import function, provider, running, url, valkey
 from common.store.apikeys import ApiKeyStore
 from local.manifests import read_wiring
-from local.programs import ROOT, Program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from local.children import Child
+    from local.programs import Program
 
 LATENCIES_MS = (0, 50, 2000)
 _MANY = 1_000_000_000
@@ -49,12 +47,12 @@ def system(folder: Path, *, processes: int = 1, **switches: str) -> Iterator[Sys
     store, model = valkey(folder), provider("model", "bench.rig.model_server")
     config = folder / "judge.json"
     config.write_text(json.dumps(_config(url(model))), encoding="utf-8")
-    functions = [_evaluate(number, store, config, folder, switches) for number in range(1, processes + 1)]
+    pods = [_evaluate(number, store, config, folder, switches) for number in range(1, processes + 1)]
     with running([store, model], folder) as parts:
         with redis.Redis(port=store.port) as client:
             key = ApiKeyStore(client).create("bench")[1]
-        with running(functions, folder) as children:
-            yield System(url(model), tuple(url(function) for function in functions), key, {**parts, **children})
+        with running(pods, folder) as children:
+            yield System(url(model), tuple(map(url, pods)), key, {**parts, **children})
 
 
 def model_name(latency_ms: int) -> str:
@@ -63,25 +61,17 @@ def model_name(latency_ms: int) -> str:
 
 
 def _evaluate(number: int, store: Program, config: Path, folder: Path, switches: Mapping[str, str]) -> Program:
-    port = free_port()
-    name = "evaluate" if number == 1 else f"evaluate-{number}"
-    home = folder / f"home-{name}"
-    home.mkdir()
     deployed = read_wiring().functions["evaluate"].env
-    env = environment(
-        **{setting: value for setting, value in deployed.items() if setting.startswith("MALLOC_")},
-        FUNCTION_SOURCE=str(ROOT / "functions" / "evaluate" / "main.py"),
-        FUNCTION_TARGET="evaluate",
-        HOME=str(home),
-        HOST="127.0.0.1",
-        KNUDGE_AUTH="on",
-        KNUDGE_CONFIG=str(config),
-        KNUDGE_FUNCTION="evaluate",
-        KNUDGE_REDIS_URL=f"redis://127.0.0.1:{store.port}/0",
-        PORT=str(port),
-        WORKERS="1",
-    )
-    return Program(name, (sys.executable, "-m", "functions_framework"), {**env, **switches}, port)
+    settings = {
+        **{name: value for name, value in deployed.items() if name.startswith("MALLOC_")},
+        "KNUDGE_AUTH": "on",
+        "KNUDGE_CONFIG": str(config),
+        "KNUDGE_FUNCTION": "evaluate",
+        "KNUDGE_REDIS_URL": f"redis://127.0.0.1:{store.port}/0",
+        **switches,
+    }
+    name = "evaluate" if number == 1 else f"evaluate-{number}"
+    return function(name, "functions/evaluate/main.py", "evaluate", folder, **settings)
 
 
 def _config(model_url: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.gateway.peers import nginx
 from bench.judge.system import model_name, system
-from bench.rig.homes import Missing, environment
+from bench.rig.homes import Missing
 from bench.rig.load import Load, drive
+from bench.rig.ports import free_port
 from bench.rig.processes import cpu_ms, peak_rss_mib
-from bench.rig.programs import ended_by_signals, free_port, load_average, running, url
+from bench.rig.programs import ended_by_signals, function, load_average, running, url
 from bench.rig.table import show
-from local.programs import ROOT, Program
 
 if TYPE_CHECKING:
     import argparse
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 
     from bench.judge.system import System
     from bench.rig.load import Seen
+    from local.programs import Program
 
 TEXT_BYTES = 1024 * 1024
 _CONNECTIONS = 8  # to each process
@@ -139,17 +139,7 @@ def _limits(under_way: System, folder: Path, stack: ExitStack) -> list[Way]:
 
 
 def _echo(number: int, folder: Path) -> Program:
-    port, home = free_port(), folder / f"home-echo-{number}"
-    home.mkdir()
-    env = environment(
-        FUNCTION_SOURCE=str(ROOT / "bench" / "payload" / "echo.py"),
-        FUNCTION_TARGET="echo",
-        HOME=str(home),
-        HOST="127.0.0.1",
-        PORT=str(port),
-        WORKERS="1",
-    )
-    return Program(f"echo-{number}", (sys.executable, "-m", "functions_framework"), env, port, ready="/livez")
+    return function(f"echo-{number}", "bench/payload/echo.py", "echo", folder, ready="/livez")
 
 
 def _evaluation(grader: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ import httptools
 import uvloop
 
 from bench.rig.homes import environment
+from bench.rig.load import post
 from local.children import Child, spawn, stop
 from local.programs import ROOT
 
@@ -52,15 +53,7 @@ class Arrivals:
 
     def message(self) -> tuple[bytes, bytes]:
         """The request as it goes over the wire, before and after its number."""
-        where, body = urlsplit(self.url), self.body.encode()
-        headers = {
-            "host": where.netloc,
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            **self.headers,
-        }
-        lines = [f"POST {where.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        before, _, after = ("\r\n".join([*lines, "\r\n"]).encode() + body).partition(NUMBER.encode())
+        before, _, after = post(self.url, self.body, self.headers).partition(NUMBER.encode())
         return before, after
 
 

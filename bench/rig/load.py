@@ -21,11 +21,19 @@ from bench.rig.homes import environment
 from local.programs import ROOT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _OK = 200
 _DRAIN_S = 60.0
 _SPREAD_S = 0.1  # over which connections begin
+
+
+def post(url: str, text: str, more: Mapping[str, str]) -> bytes:
+    """A POST of the JSON `text` as it goes over the wire, with `more` headers."""
+    where, body = urlsplit(url), text.encode()
+    headers = {"host": where.netloc, "content-type": "application/json", "content-length": str(len(body)), **more}
+    lines = [f"POST {where.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "\r\n"]).encode() + body
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +49,7 @@ class Load:
 
     def message(self) -> bytes:
         """The request as it goes over the wire."""
-        where, body = urlsplit(self.url), self.body.encode()
-        headers = {
-            "host": where.netloc,
-            "content-type": "application/json",
-            "content-length": str(len(body)),
-            **self.headers,
-        }
-        lines = [f"POST {where.path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
-        return "\r\n".join([*lines, "\r\n"]).encode() + body
+        return post(self.url, self.body, self.headers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,14 @@ import socket
 _FIRST, _LAST = 22_080, 61_000
 
 
+def free_port() -> int:
+    """One, as the system chooses it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def free_base(span: int) -> int:
     """A port that is free and has `span` - 1 free ones above it."""
     for base in range(_FIRST, _LAST, span):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from bench.rig.homes import environment
+from bench.rig.ports import free_port
 from local.children import Child, spawn, stop
 from local.programs import ROOT, Program
 from local.supervisor import is_ready
@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 _START_S = 90.0
 _GRACE_S = 6.0
 _POLL_S = 0.05
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def valkey(folder: Path) -> Program:
@@ -46,23 +38,34 @@ def provider(name: str, module: str = "bench.gateway.provider") -> Program:
     return Program(name, (sys.executable, "-m", module, "--port", str(port)), environment(), port, ready="/livez")
 
 
-def completions(redis_url: str, config_path: Path, folder: Path) -> Program:
-    """The function, served as `bin/serve` serves it: one worker."""
-    port = free_port()
-    env = environment(
-        FUNCTION_SOURCE=str(ROOT / "functions" / "completions" / "main.py"),
-        FUNCTION_TARGET="completions",
-        HOME=str(folder),
+def function(name: str, source: str, target: str, folder: Path, *, ready: str = "/readyz", **environ: str) -> Program:
+    """A function in the file `source` of the checkout, as `bin/serve` serves it: one worker, and a home of its own."""
+    port, home = free_port(), folder / f"home-{name}"
+    home.mkdir()
+    served = environment(
+        FUNCTION_SOURCE=str(ROOT / source),
+        FUNCTION_TARGET=target,
+        HOME=str(home),
         HOST="127.0.0.1",
+        PORT=str(port),
+        WORKERS="1",
+    )
+    return Program(name, (sys.executable, "-m", "functions_framework"), {**served, **environ}, port, ready=ready)
+
+
+def completions(redis_url: str, config_path: Path, folder: Path) -> Program:
+    """The gateway as a function, without authentication."""
+    return function(
+        "completions",
+        "functions/completions/main.py",
+        "completions",
+        folder,
         KNUDGE_AUTH="off",
         KNUDGE_CONFIG=str(config_path),
         KNUDGE_FUNCTION="completions",
         KNUDGE_MAX_CONCURRENCY="200",
         KNUDGE_REDIS_URL=redis_url,
-        PORT=str(port),
-        WORKERS="1",
     )
-    return Program("completions", (sys.executable, "-m", "functions_framework"), env, port)
 
 
 def url(program: Program) -> str:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from bench.rig.programs import free_port, url
+from bench.rig.ports import free_port
+from bench.rig.programs import url
 from bench.scenarios.asking import RIGHT, evaluation
 from bench.scenarios.stage import Seen, stage
 from local.children import spawn, stop

