@@ -15,7 +15,6 @@ from functions.tasks.evals.itemschema import ItemSchema
 from functions.tasks.runs.arrangement import canaries_of, stop_rule, with_rule
 from functions.tasks.runs.metadata import RERUN_OF, check_metadata
 from functions.tasks.runs.rows import check_rows
-from functions.tasks.runs.starting import batch_items, window_items
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,18 +70,13 @@ class Rerunner:
             name=(body.name or told.run.name)[:_TITLE_LIMIT],
             metadata=metadata,
             created_at=identity.created_at,
-            dataset_id=dataset.dataset_id,
-            item_count=dataset.lines,
             graders=version.graders,
             target=target,
             data_source=told.run.data_source,
-            batch_items=batch_items(dataset, known, wanted=maker.batch_items),
-            window_items=window_items(dataset, at_most=maker.window_items),
             project=project,
-            canary_dataset_id=known.dataset_id if known else None,
-            canary_count=known.lines if known else 0,
             keep_days=kept,
             provenance=maker.installation.provenance(version.graders, target),
+            **maker.over(dataset, known),
             **{**order, "seed": told.run.seed},
         )
         maker.runs.create(plan)

@@ -82,23 +82,29 @@ class RunMaker:
             name=body.name or version.name,
             metadata=metadata,
             created_at=identity.created_at,
-            dataset_id=dataset.dataset_id,
-            item_count=dataset.lines,
             graders=version.graders,
             target=target,
             data_source=_echo(source),
-            batch_items=batch_items(dataset, known, wanted=self.batch_items),
-            window_items=window_items(dataset, at_most=self.window_items),
             project=version.project,
-            canary_dataset_id=known.dataset_id if known else None,
-            canary_count=known.lines if known else 0,
             keep_days=kept,
             provenance=self.installation.provenance(version.graders, target),
             seed=run_id if rule else None,
+            **self.over(dataset, known),
             **stopping,
         )
         self.runs.create(plan)
         return plan
+
+    def over(self, dataset: Dataset, canaries: Dataset | None) -> dict[str, Any]:
+        """What a plan has of the data that its run goes over, canaries among them."""
+        return {
+            "dataset_id": dataset.dataset_id,
+            "item_count": dataset.lines,
+            "batch_items": batch_items(dataset, canaries, wanted=self.batch_items),
+            "window_items": window_items(dataset, at_most=self.window_items),
+            "canary_dataset_id": canaries.dataset_id if canaries else None,
+            "canary_count": canaries.lines if canaries else 0,
+        }
 
     def check_models(self, graders: Sequence[Grader], target: Target | None, *, target_pointer: str) -> None:
         """See that there is a provider for each model of a run. The eval may be older than what is configured, or imported.
